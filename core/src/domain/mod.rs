@@ -1,0 +1,24 @@
+//! The words of Tidings as types. No behaviour beyond construction, identity and order.
+//!
+//! Reading order: [`ids`], [`time`], [`chance`], [`record`], [`event`], [`subscription`],
+//! [`destination`], [`notification`], [`attempt`].
+
+pub mod attempt;
+pub mod chance;
+pub mod destination;
+pub mod event;
+pub mod ids;
+pub mod notification;
+pub mod record;
+pub mod subscription;
+pub mod time;
+
+pub use attempt::{Attempt, ErrorClass, Outcome};
+pub use chance::Chance;
+pub use destination::{Destination, Limits, RetryPolicy, Sealed, Webhook};
+pub use event::Event;
+pub use ids::{DestinationId, Name, NameError, SubscriptionId, TeamId};
+pub use notification::{Delivery, NotificationId};
+pub use record::{Output, Position, Record, TopicPartition};
+pub use subscription::{EventSelector, Subscription, TypeSelector};
+pub use time::{Day, Timestamp};

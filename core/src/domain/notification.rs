@@ -1,0 +1,156 @@
+//! One event, matched by one subscription, for one destination.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::{Day, DestinationId, Event, Position, SubscriptionId, TeamId, Timestamp};
+
+/// BLAKE3-128 over what makes a notification itself, so that a replay makes the same one.
+///
+/// It is the key of every write and goes to receivers as `webhook-id`: 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NotificationId(pub [u8; 16]);
+
+/// A record of the deliveries topic: ids, revisions, position and the untouched event. Never settings, never secrets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    pub id: NotificationId,
+    /// UTC date of the event's own time, or of the source record's timestamp where it has none: fixed for ever.
+    pub day: Day,
+    pub team: TeamId,
+    pub subscription: SubscriptionId,
+    pub subscription_revision: u64,
+    pub destination: DestinationId,
+    /// See [`destination_hash`].
+    pub destination_hash: u32,
+    pub event_type: Arc<str>,
+    pub event_id: Arc<str>,
+    pub event_source: Arc<str>,
+    pub event_time: Option<Timestamp>,
+    pub event_subject: Option<Arc<str>>,
+    /// The directory offset (exclusive) up to which the index that matched was built.
+    pub index_version: i64,
+    /// Where the event stands.
+    pub position: Position,
+    /// The source record's log timestamp: what an event without time is dated by, and where latency starts.
+    pub recorded_at: Timestamp,
+    /// How to read `event`: the name of a format of [`crate::codec`].
+    pub codec: Arc<str>,
+    /// The source record's value, untouched.
+    pub event: Bytes,
+}
+
+/// The fixed hash that places a destination: its delivery partition is this modulo the partition count.
+pub fn destination_hash(team: &TeamId, destination: &DestinationId) -> u32 {
+    let mut hasher = blake3::Hasher::new();
+    absorb(&mut hasher, team.as_str());
+    absorb(&mut hasher, destination.as_str());
+    let hash = hasher.finalize();
+    let bytes = hash.as_bytes();
+    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+/// Length-prefixed, so that no two lists of parts read the same.
+fn absorb(hasher: &mut blake3::Hasher, part: &str) {
+    hasher.update(&(part.len() as u64).to_le_bytes());
+    hasher.update(part.as_bytes());
+}
+
+// === impl NotificationId ===
+
+impl NotificationId {
+    /// `occurrence` is empty unless one event makes several notifications for the same pair.
+    pub fn of(event: &Event, subscription: &SubscriptionId, destination: &DestinationId, occurrence: &str) -> NotificationId {
+        let mut hasher = blake3::Hasher::new();
+        let parts =
+            [event.team.as_str(), &event.source, &event.id, subscription.as_str(), destination.as_str(), occurrence];
+        parts.into_iter().for_each(|part| absorb(&mut hasher, part));
+        let mut id = [0; 16];
+        id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        NotificationId(id)
+    }
+}
+
+impl fmt::Display for NotificationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for NotificationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for NotificationId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<NotificationId, &'static str> {
+        const WRONG: &str = "a notification id is 32 hexadecimal digits";
+        if text.len() != 32 || !text.is_ascii() {
+            return Err(WRONG);
+        }
+        let mut id = [0; 16];
+        for (i, byte) in id.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).map_err(|_| WRONG)?;
+        }
+        Ok(NotificationId(id))
+    }
+}
+
+impl Serialize for NotificationId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for NotificationId {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<NotificationId, D::Error> {
+        String::deserialize(d)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(team: &str, source: &str, id: &str) -> Event {
+        Event {
+            team: TeamId::new(team).unwrap(),
+            id: id.into(),
+            source: source.into(),
+            event_type: "t".into(),
+            time: None,
+            subject: None,
+            data: serde_json::json!({}),
+        }
+    }
+
+    #[test]
+    fn an_id_is_fixed_for_ever() {
+        let id = NotificationId::of(
+            &event("acme", "replicated", "evt-1"),
+            &SubscriptionId::new("s").unwrap(),
+            &DestinationId::new("d").unwrap(),
+            "",
+        );
+        assert_eq!(id.to_string(), "0d619e6b8ac72a4a4d6509623c26c56c");
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
+
+    #[test]
+    fn parts_do_not_run_into_each_other() {
+        let of = |source: &str, id: &str| {
+            NotificationId::of(
+                &event("acme", source, id),
+                &SubscriptionId::new("s").unwrap(),
+                &DestinationId::new("d").unwrap(),
+                "",
+            )
+        };
+        assert_ne!(of("ab", "c"), of("a", "bc"));
+    }
+}

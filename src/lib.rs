@@ -1,0 +1,16 @@
+//! Tidings turns a platform's events into notifications. This package carries out what `tidings-core` decides.
+//!
+//! Reading order, along the way of one event:
+//!
+//! - [`log`]: where records are; Kafka or one local file. Groups, transactions, readers.
+//! - [`roles`]: one loop per service around a pure `step` of the core, and their composition.
+//! - [`store`]: attempts, parked notifications, the fence; PostgreSQL or SQLite.
+//! - [`channels`]: how a notification leaves; the webhook, and which addresses may be called.
+//! - [`secrets`]: the key ring and sealed values.
+//!
+//! Only `log` and `store` know whether Tidings runs embedded or distributed. No policy lives in this package:
+//! whatever decides is a function in `tidings-core`.
+
+pub mod channels;
+pub mod log;
+pub mod store;
