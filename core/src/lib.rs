@@ -16,3 +16,5 @@
 //! - [`sender`]: deliveries → sends, attempt rows, parked rows, offset commits.
 
 pub mod domain;
+pub mod directory;
+pub mod sender;

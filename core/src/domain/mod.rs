@@ -1,7 +1,7 @@
 //! The words of Tidings as types. No behaviour beyond construction, identity and order.
 //!
 //! Reading order: [`ids`], [`time`], [`chance`], [`record`], [`event`], [`subscription`],
-//! [`destination`], [`notification`], [`attempt`].
+//! [`destination`], [`notification`], [`attempt`], [`settlement`].
 
 pub mod attempt;
 pub mod chance;
@@ -10,6 +10,7 @@ pub mod event;
 pub mod ids;
 pub mod notification;
 pub mod record;
+pub mod settlement;
 pub mod subscription;
 pub mod time;
 
@@ -20,5 +21,6 @@ pub use event::Event;
 pub use ids::{DestinationId, Name, NameError, SubscriptionId, TeamId};
 pub use notification::{Delivery, NotificationId};
 pub use record::{Output, Position, Record, TopicPartition};
+pub use settlement::{DueCursor, Epoch, Known, Parked, WriteBatch};
 pub use subscription::{EventSelector, Subscription, TypeSelector};
 pub use time::{Day, Timestamp};
