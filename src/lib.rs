@@ -13,4 +13,5 @@
 
 pub mod channels;
 pub mod log;
+pub mod secrets;
 pub mod store;

@@ -15,6 +15,11 @@
 //! - [`message`]: what a receiver sees. Bodies and signatures.
 //! - [`sender`]: deliveries → sends, attempt rows, parked rows, offset commits.
 
-pub mod domain;
+pub mod catalog;
+pub mod codec;
 pub mod directory;
+pub mod domain;
+pub mod filter;
+pub mod matcher;
+pub mod message;
 pub mod sender;

@@ -1,8 +1,9 @@
 //! The words of Tidings as types. No behaviour beyond construction, identity and order.
 //!
 //! Reading order: [`ids`], [`time`], [`chance`], [`record`], [`event`], [`subscription`],
-//! [`destination`], [`notification`], [`attempt`], [`settlement`].
+//! [`destination`], [`notification`], [`attempt`], [`settlement`], [`address`].
 
+pub mod address;
 pub mod attempt;
 pub mod chance;
 pub mod destination;
