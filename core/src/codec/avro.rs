@@ -14,7 +14,7 @@ use crate::{
     domain::{Day, Timestamp},
 };
 
-/// The most values (leaves, arrays, objects) of one datum: a tiny item takes one byte of input, but a hundred of memory.
+/// The most values (leaves, arrays, objects) of one datum: an item may take one byte of input and a hundred of memory.
 pub const MAX_VALUES: usize = 200_000;
 
 /// Why bytes are not Avro of their schema.
@@ -77,7 +77,7 @@ fn value(shape: &Shape, cursor: &mut Cursor<'_>, left: &mut usize) -> Result<Val
             value(branch.ok_or(Malformed::Branch { index, branches: branches.len() })?, cursor, left)?
         }
         Shape::Record(fields) => {
-            let mut object = Map::new();
+            let mut object = Map::with_capacity(fields.len());
             for field in fields {
                 object.insert(field.name.clone(), value(&field.shape, cursor, left)?);
             }
@@ -376,7 +376,9 @@ mod tests {
         }
 
         #[test]
-        fn damaged_bytes_do_no_harm(value in any_everything(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        fn damaged_bytes_do_no_harm(
+            value in any_everything(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+        ) {
             let (schema, shape) = everything();
             let mut datum = encode(&schema, value);
             let at = at.index(datum.len());

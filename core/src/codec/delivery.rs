@@ -1,4 +1,4 @@
-//! Records of the deliveries topic: Avro single-object encoding, written by hand against `schemas/topics/delivery.avsc`.
+//! Records of the deliveries topic: Avro single-object encoding by hand, after `schemas/topics/delivery.avsc`.
 //!
 //! A record is `C3 01`, the CRC-64-AVRO fingerprint of its schema, and the datum. Deliveries wait in the topic while
 //! Tidings is upgraded, so a version once written is read for ever: when the schema changes, the new fingerprint is put

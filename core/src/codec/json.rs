@@ -86,8 +86,8 @@ impl<'de> Visitor<'de> for Plain {
         Ok(Value::Array(array))
     }
 
-    /// An object, or a number beyond 64 bits or with a fraction: serde_json hands its digits over as a map of one private
-    /// key. An object that is written so is read as that number, which does no harm.
+    /// An object, or a number beyond 64 bits or with a fraction: serde_json hands its digits over as a map of one
+    /// private key. An object that is written so is read as that number, which does no harm.
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {

@@ -1,9 +1,9 @@
 //! A record of an events topic → an event.
 //!
-//! The first byte says the format: `{` (or JSON white space) is JSON, 0x00 is Avro with Confluent framing. JSON is either
-//! a CloudEvent in structured mode (it has `specversion`) or the plain envelope
-//! `{"team", "type", "id"?, "source"?, "time"?, "subject"?, "data"?}`; their attributes have the same names, so they are
-//! read by the same code. Avro carries the event's data alone: its type comes from the schema id, the other attributes
+//! The first byte says the format: `{` (or JSON white space) is JSON, 0x00 is Avro with Confluent framing. JSON is
+//! either a CloudEvent in structured mode (it has `specversion`) or the plain envelope
+//! `{"team", "type", "id"?, "source"?, "time"?, "subject"?, "data"?}`; their attributes have the same names, so that
+//! one code reads both. Avro carries the event's data alone: its type comes from the schema id, the other attributes
 //! from the headers `ce_team`, `ce_id`, `ce_source`, `ce_time` and `ce_subject` of CloudEvents' binary mode.
 
 use std::{collections::BTreeMap, collections::HashMap, sync::Arc};
