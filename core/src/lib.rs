@@ -17,3 +17,5 @@
 
 pub mod domain;
 pub mod catalog;
+pub mod filter;
+pub mod directory;
