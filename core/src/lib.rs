@@ -15,7 +15,8 @@
 //! - [`message`]: what a receiver sees. Bodies and signatures.
 //! - [`sender`]: deliveries → sends, attempt rows, parked rows, offset commits.
 
-pub mod domain;
 pub mod catalog;
-pub mod filter;
 pub mod directory;
+pub mod domain;
+pub mod filter;
+pub mod message;

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use url::Url;
-
 use super::subscription::display_name;
 use crate::{
-    domain::{Destination, Limits, RetryPolicy, Sealed, Webhook, destination::Header},
-    filter::{Fault, Faults, Path, shown},
+    domain::{Destination, Limits, RetryPolicy, Sealed, Webhook, address, destination::Header},
+    filter::{Fault, Faults, Path},
+    message::header::{MAX_HEADERS, check_header_name},
 };
 
 /// Attempts per second.
@@ -26,40 +25,10 @@ pub const RETRY_DELAY_S: std::ops::RangeInclusive<u32> = 1..=604_800;
 pub const JITTER: std::ops::RangeInclusive<f64> = 0.0..=0.5;
 /// Signing keys of one webhook: more than one only while keys are changed.
 pub const MAX_SECRETS: usize = 10;
-/// Static request headers of one webhook.
-pub const MAX_HEADERS: usize = 20;
-/// The longest name of a static header, in bytes.
-pub const MAX_HEADER_NAME: usize = 128;
-/// The longest URL, in bytes.
-pub const MAX_URL: usize = 2_048;
 /// The longest sealed secret, in bytes: a header value of 4 KiB, in Base64.
 pub const MAX_SEALED: usize = 8_192;
 
 const SEALED_FORM: &str = "a sealed secret: v1.<key id>.<Base64>";
-
-/// Header names that are ours, the connection's, or a password of a cloud's metadata service. A trailing `*` stands for any end.
-pub const RESERVED_HEADERS: [&str; 20] = [
-    "host",
-    "content-length",
-    "content-type",
-    "content-encoding",
-    "transfer-encoding",
-    "connection",
-    "te",
-    "trailer",
-    "upgrade",
-    "expect",
-    "keep-alive",
-    "proxy-*",
-    "user-agent",
-    "webhook-*",
-    "x-aws-ec2-metadata-*",
-    "metadata*",
-    "x-google*",
-    "x-goog-*",
-    "x-amz-*",
-    "tidings-*",
-];
 
 /// Everything that is wrong with a destination, as it stands in the directory; empty if it is valid.
 ///
@@ -93,10 +62,10 @@ pub fn plain_secrets(destination: &Destination) -> Vec<Fault> {
     for (i, header) in webhook.headers.iter().enumerate() {
         check(&header.value, &Path::Key(&Path::Index(&headers, i), "value"));
     }
-    // Judged by the characters too: what is no URL at all may hold a password all the same.
-    if webhook.url.contains(['?', '#', '@']) {
+    let has_secret = address::parse_url(&webhook.url).is_ok_and(|url| address::split_secret(&url).1);
+    if has_secret {
         let allowed = "scheme, host, port and path; the whole URL, sealed, in url_secret";
-        faults.add(&Path::Key(&root, "url"), "user info, a query or a fragment", allowed);
+        faults.add(&Path::Key(&root, "url"), "user info or a query", allowed);
     }
     faults.or(()).err().unwrap_or_default()
 }
@@ -105,7 +74,8 @@ pub fn plain_secrets(destination: &Destination) -> Vec<Fault> {
 fn looks_sealed(sealed: &Sealed) -> bool {
     let mut parts = sealed.0.splitn(3, '.');
     let (version, id, text) = (parts.next(), parts.next(), parts.next());
-    let plain = |id: &str| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    let plain =
+        |id: &str| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
     let base64 = |text: &str| {
         text.len() >= MIN_SEALED_TEXT && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=_-".contains(&b))
     };
@@ -117,7 +87,13 @@ const MIN_SEALED_TEXT: usize = 54;
 
 fn webhook(webhook: &Webhook, faults: &mut Faults) {
     let root = Path::Root("webhook");
-    url(&webhook.url, &Path::Key(&root, "url"), faults);
+    if let Err(reason) = address::parse_url(&webhook.url) {
+        faults.add(
+            &Path::Key(&root, "url"),
+            reason.to_string(),
+            "https://<host>/<path>, or http where it is permitted",
+        );
+    }
     let count = webhook.secrets.len();
     if !(1..=MAX_SECRETS).contains(&count) {
         faults.add(&Path::Key(&root, "secrets"), format!("{count} entries"), format!("1 to {MAX_SECRETS}"));
@@ -128,19 +104,6 @@ fn webhook(webhook: &Webhook, faults: &mut Faults) {
     headers(&webhook.headers, &Path::Key(&root, "headers"), faults);
 }
 
-fn url(text: &str, path: &Path<'_>, faults: &mut Faults) {
-    const FORM: &str = "http:// or https://, a host, and a path";
-    if text.len() > MAX_URL {
-        return faults.add(path, format!("{} bytes", text.len()), format!("at most {MAX_URL}"));
-    }
-    match Url::parse(text) {
-        Ok(url) if !matches!(url.scheme(), "http" | "https") => faults.add(path, shown(&url.scheme()), FORM),
-        Ok(url) if url.host_str().is_none_or(str::is_empty) => faults.add(path, "no host", FORM),
-        Ok(_) => {}
-        Err(reason) => faults.add(path, reason.to_string(), FORM),
-    }
-}
-
 fn headers(headers: &[Header], path: &Path<'_>, faults: &mut Faults) {
     if headers.len() > MAX_HEADERS {
         return faults.add(path, format!("{} entries", headers.len()), format!("at most {MAX_HEADERS}"));
@@ -149,29 +112,12 @@ fn headers(headers: &[Header], path: &Path<'_>, faults: &mut Faults) {
     for (i, header) in headers.iter().enumerate() {
         let path = Path::Index(path, i);
         let path = Path::Key(&path, "name");
-        let name = header.name.to_ascii_lowercase();
-        if !is_token(&name) {
-            faults.add(&path, shown(&format_args!("{:?}", header.name)), "1 to 128 of A-Z a-z 0-9 ! # $ % & ' * + - . ^ _ ` | ~");
-        } else if is_reserved(&name) {
-            faults.add(&path, header.name.as_str(), format!("any but {}", RESERVED_HEADERS.join(", ")));
-        } else if !known.insert(name) {
+        if let Err(reason) = check_header_name(&header.name) {
+            faults.add(&path, reason.to_string(), "a name of RFC 9110 that is not reserved");
+        } else if !known.insert(header.name.to_ascii_lowercase()) {
             faults.add(&path, format!("{} a second time", header.name), "each name once");
         }
     }
-}
-
-/// RFC 9110, 5.6.2.
-fn is_token(name: &str) -> bool {
-    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    (1..=MAX_HEADER_NAME).contains(&name.len()) && name.bytes().all(is_token)
-}
-
-/// `name` in lower case.
-fn is_reserved(name: &str) -> bool {
-    RESERVED_HEADERS.iter().any(|reserved| match reserved.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix),
-        None => name == *reserved,
-    })
 }
 
 fn limits(limits: &Limits, faults: &mut Faults) {

@@ -225,7 +225,11 @@ impl Directory {
         match key {
             Key::Subscription(team_id, id) => {
                 let subscription: Subscription = decode(value)?;
-                same_key(&subscription.team == team_id && &subscription.id == id, &subscription.team, &subscription.id)?;
+                same_key(
+                    &subscription.team == team_id && &subscription.id == id,
+                    &subscription.team,
+                    &subscription.id,
+                )?;
                 let rule = subscription::compile(Arc::new(subscription), &self.catalog).map_err(invalid)?;
                 let rule = Arc::new(rule);
                 self.index.insert(&rule);

@@ -269,7 +269,8 @@ fn offered_operators(spec: &FilterSpec) -> String {
 /// The keys nearest to one that the catalog does not know.
 fn known_types(catalog: &Catalog, key: &str) -> String {
     let key: String = key.chars().take(256).collect();
-    let mut near: Vec<(usize, &str)> = catalog.types().map(|known| (distance(&key, &known.key), known.key.as_str())).collect();
+    let mut near: Vec<(usize, &str)> =
+        catalog.types().map(|known| (distance(&key, &known.key), known.key.as_str())).collect();
     near.sort_unstable();
     let count = near.len();
     let names: Vec<&str> = near.into_iter().take(MAX_SUGGESTIONS).map(|(_, known)| known).collect();

@@ -54,7 +54,6 @@ impl Faults {
         self.0.extend(faults.into_iter().take(room));
     }
 
-
     /// `value`, unless there are faults.
     pub fn or<T>(self, value: T) -> Result<T, Vec<Fault>> {
         if self.0.is_empty() { Ok(value) } else { Err(self.0) }

@@ -119,10 +119,7 @@ impl Default for Index {
 
 impl Team {
     fn new() -> Team {
-        Team {
-            types: HashTrieMap::new_with_hasher_and_ptr_kind(FixedState::default()),
-            any: Candidates::default(),
-        }
+        Team { types: HashTrieMap::new_with_hasher_and_ptr_kind(FixedState::default()), any: Candidates::default() }
     }
 }
 
@@ -145,7 +142,10 @@ impl Rule {
     /// The meaning of a subscription: its team's event, of a type it names, whose data passes that selector's filter.
     pub fn matches(&self, event: &Event) -> bool {
         self.subscription.team == event.team
-            && self.clauses.iter().any(|clause| clause.event_type.covers(&event.event_type) && clause.matches(&event.data))
+            && self
+                .clauses
+                .iter()
+                .any(|clause| clause.event_type.covers(&event.event_type) && clause.matches(&event.data))
     }
 
     /// Selector by selector, condition by condition. That the event is of the rule's team is the caller's to see.

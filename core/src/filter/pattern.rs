@@ -275,7 +275,11 @@ impl Reader<'_> {
     /// One text operator with one text or, as EventBridge allows here, several.
     fn anything_but_text(&mut self, object: &Map<String, Value>, path: &Path<'_>) -> Option<Vec<TextTest>> {
         let Some((name, argument)) = object.iter().next().filter(|_| object.len() == 1) else {
-            self.faults.add(path, format!("an object of {} keys", object.len()), "one of prefix, suffix, equals-ignore-case");
+            self.faults.add(
+                path,
+                format!("an object of {} keys", object.len()),
+                "one of prefix, suffix, equals-ignore-case",
+            );
             return None;
         };
         if !matches!(name.as_str(), "prefix" | "suffix" | "equals-ignore-case") {
