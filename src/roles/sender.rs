@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tidings_core::{
     catalog::Catalog,
-    codec::{self, Decoder, Poison},
+    codec::{self, DeadLetter, Decoder, Poison},
     domain::{Chance, Delivery, ErrorClass, NotificationId, Output, Record, Timestamp, TopicPartition, WriteBatch},
     message,
     sender::{Answered, Attempting, Effect, Flow, Incoming, Input, Loaded, Options, Sender},
@@ -229,9 +229,9 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
 
     /// A delivery that cannot be read goes to the dead letters before its offset counts as settled.
     async fn set_aside(&self, record: &Record, poison: &Poison) {
-        let (value, headers) = codec::dead_letter(record, poison);
+        let DeadLetter { key, value, headers } = codec::dead_letter(record, poison);
         let topic = self.role.deadletters.clone();
-        let letter = Output { topic, partition: None, key: record.key.clone(), value: Some(value), headers };
+        let letter = Output { topic, partition: None, key, value, headers };
         let mut backoff = BACKOFF;
         while let Err(error) = self.role.log.append(vec![letter.clone()]).await {
             facts::log_failed(ROLE, &error);

@@ -33,7 +33,9 @@ pub fn settled_below(world: &World, offsets: &Offsets) {
         for (partition, next) in offsets {
             let records = &state.topics[&partition.topic][partition.partition as usize];
             for record in &records[..*next as usize] {
-                let Ok(delivery) = codec::decode_delivery(record.value.as_deref().unwrap_or_default()) else { continue };
+                let Ok(delivery) = codec::decode_delivery(record.value.as_deref().unwrap_or_default()) else {
+                    continue;
+                };
                 let parked = state.store.parked.contains_key(&(delivery.day, delivery.id));
                 if !parked && !state.store.finals.contains_key(&delivery.id) {
                     unsettled.push(format!("offset {next} of {partition} committed, {} not settled", delivery.id));
@@ -174,7 +176,8 @@ fn matches(found: &Found, transactional: bool) -> Vec<String> {
         if !transactional && !expected.contains(&key) {
             // A batch whose offsets were never committed was matched again, perhaps at a newer version.
             let event = found.events.iter().find(|record| record.position() == key.1).and_then(workload::read);
-            let at_its_own = event.map(|event| reference::notifications(&event, &found.history, delivery.index_version));
+            let at_its_own =
+                event.map(|event| reference::notifications(&event, &found.history, delivery.index_version));
             if at_its_own.is_some_and(|ids| ids.contains(&key.0)) {
                 expected.insert(key);
             }
@@ -280,7 +283,12 @@ fn rates(found: &Found) -> Vec<String> {
             let (first, last) = (window[0], window[window.len() - 1]);
             // Travel to the receiver takes up to 10 ms and so shifts a window by that much, and a restart adds one.
             if last.since(first) < 900 {
-                wrong.push(format!("{destination} got {} requests from p{} in {} ms", window.len(), process.0, last.since(first)));
+                wrong.push(format!(
+                    "{destination} got {} requests from p{} in {} ms",
+                    window.len(),
+                    process.0,
+                    last.since(first)
+                ));
             }
         }
     }

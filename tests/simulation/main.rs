@@ -34,7 +34,12 @@ fn complain(report: &Report) -> ! {
     for violation in &report.violations {
         eprintln!("violated: {violation}");
     }
-    panic!("seed {} violated {} times; TIDINGS_SEED={} runs it alone", report.seed, report.violations.len(), report.seed)
+    panic!(
+        "seed {} violated {} times; TIDINGS_SEED={} runs it alone",
+        report.seed,
+        report.violations.len(),
+        report.seed
+    )
 }
 
 /// Every seed over as many threads as there are processors; each run is single-threaded and independent.

@@ -16,7 +16,8 @@ impl History {
     pub fn read(records: &[Record]) -> History {
         let change = |record: &Record| {
             let key = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default()).into_owned();
-            let value = record.value.as_deref().map(|value| serde_json::from_slice(value).expect("the workload's JSON"));
+            let value =
+                record.value.as_deref().map(|value| serde_json::from_slice(value).expect("the workload's JSON"));
             (key, value)
         };
         History(records.iter().map(change).collect())

@@ -5,14 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tidings::{
     log::{BatchLimits, Group, Outputs},
-    roles::{
-        Stopper,
-        directory::follower,
-        matcher::MatcherRole,
-        seam::Seam,
-        sender::SenderRole,
-        stop_pair,
-    },
+    roles::{Stopper, directory::follower, matcher::MatcherRole, seam::Seam, sender::SenderRole, stop_pair},
     telemetry::Readiness,
 };
 use tidings_core::{
@@ -336,7 +329,7 @@ impl Cluster {
                     decoder: self.decoder.clone(),
                     catalog: self.catalog.clone(),
                     options: sender_options(),
-                    seed: self.chance.next(),
+                    seed: self.chance.next_u64(),
                     readiness,
                     seam: sender_seam(&self.world),
                 };

@@ -80,8 +80,7 @@ impl Channel for SimChannel {
             return failed(at, self.world.now(), None, ErrorClass::Timeout, None);
         }
         tokio::time::sleep(Duration::from_millis(travel)).await;
-        let seen_before =
-            self.world.state().requests.iter().filter(|r| r.notification == job.notification).count();
+        let seen_before = self.world.state().requests.iter().filter(|r| r.notification == job.notification).count();
         let code = match temper(job.destination.id.as_str()) {
             Temper::Hanging => {
                 self.received(&job, false, false);
@@ -111,13 +110,7 @@ impl Channel for SimChannel {
     }
 }
 
-fn failed(
-    at: Timestamp,
-    now: Timestamp,
-    code: Option<u16>,
-    class: ErrorClass,
-    retry_after_ms: Option<i64>,
-) -> Answer {
+fn failed(at: Timestamp, now: Timestamp, code: Option<u16>, class: ErrorClass, retry_after_ms: Option<i64>) -> Answer {
     let failure = Some(Failure { class, message: class.to_string(), retry_after_ms });
     Answer { at, duration_ms: now.since(at) as u32, code, failure, response: None }
 }

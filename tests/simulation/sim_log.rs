@@ -158,8 +158,7 @@ fn records<'a>(state: &'a State, partition: &TopicPartition) -> &'a [Record] {
 fn append(world: &World, outputs: Vec<Output>) {
     for output in outputs {
         let partition = output.partition.unwrap_or(0);
-        let offset =
-            world.append_record(&output.topic, partition, output.key, output.value, output.headers);
+        let offset = world.append_record(&output.topic, partition, output.key, output.value, output.headers);
         world.note(format!("append {}-{partition}-{offset}", output.topic));
     }
 }
@@ -456,12 +455,7 @@ fn settle_group(state: &mut State, group: &mut GroupState, now: Timestamp) -> Ve
         member.stuck_since = if stuck { member.stuck_since.or(Some(now)) } else { None };
     }
     let silent = |m: &MemberState| m.dropped.into_iter().chain(m.stuck_since).any(|at| now.since(at) >= SESSION_MS);
-    let dead: Vec<u64> = group
-        .members
-        .iter()
-        .filter(|(_, m)| m.fenced || silent(m))
-        .map(|(id, _)| *id)
-        .collect();
+    let dead: Vec<u64> = group.members.iter().filter(|(_, m)| m.fenced || silent(m)).map(|(id, _)| *id).collect();
     for id in &dead {
         let lost: Vec<TopicPartition> =
             group.owners.iter().filter(|(_, owner)| *owner == id).map(|(p, _)| p.clone()).collect();

@@ -121,7 +121,12 @@ impl Store for SimStore {
         let found = {
             let state = self.world.state();
             let known = |key: &(Day, NotificationId)| {
-                if let Some(row) = state.store.attempts.range((key.0, key.1, 0)..=(key.0, key.1, u32::MAX)).find_map(|(_, row)| row.outcome) {
+                if let Some(row) = state
+                    .store
+                    .attempts
+                    .range((key.0, key.1, 0)..=(key.0, key.1, u32::MAX))
+                    .find_map(|(_, row)| row.outcome)
+                {
                     return Some((key.1, Known::Final(row)));
                 }
                 state.store.parked.contains_key(key).then_some((key.1, Known::Parked))

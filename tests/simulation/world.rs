@@ -11,9 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use tidings::roles::Clock;
-use tidings_core::domain::{
-    Attempt, Chance, Day, Epoch, NotificationId, Parked, Record, Timestamp, TopicPartition,
-};
+use tidings_core::domain::{Attempt, Chance, Day, Epoch, NotificationId, Parked, Record, Timestamp, TopicPartition};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::faults::{Fault, Plan};

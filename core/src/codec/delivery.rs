@@ -21,7 +21,7 @@ const MARKER: [u8; 2] = [0xC3, 0x01];
 ///
 /// That schema has no logical types, although it has times: apache-avro writes them into its canonical form otherwise
 /// than the specification does, so readers in other languages would look for another fingerprint.
-const FINGERPRINT: [u8; 8] = [0x35, 0x02, 0x83, 0xC5, 0x5F, 0x34, 0x0E, 0xEB];
+const FINGERPRINT: [u8; 8] = [0xE9, 0x2B, 0xE7, 0x63, 0x6D, 0x59, 0x83, 0x95];
 
 /// How each version's datum is read, the newest first.
 const VERSIONS: [([u8; 8], Read); 1] = [(FINGERPRINT, read)];
@@ -47,6 +47,7 @@ pub fn encode_delivery(delivery: &Delivery) -> Bytes {
     put_text(&mut out, delivery.subscription.as_str());
     put_long(&mut out, delivery.subscription_revision as i64);
     put_text(&mut out, delivery.destination.as_str());
+    put_long(&mut out, delivery.destination_revision as i64);
     put_long(&mut out, delivery.destination_hash.into());
     put_text(&mut out, &delivery.event_type);
     put_text(&mut out, &delivery.event_id);
@@ -91,6 +92,7 @@ fn read(cursor: &mut Cursor<'_>) -> Result<Delivery, Wrong> {
         subscription: SubscriptionId::new(cursor.string()?)?,
         subscription_revision: cursor.long()? as u64,
         destination: DestinationId::new(cursor.string()?)?,
+        destination_revision: cursor.long()? as u64,
         destination_hash: in_range("destination_hash", cursor.long()?)?,
         event_type: cursor.string()?.into(),
         event_id: cursor.string()?.into(),
@@ -180,6 +182,7 @@ mod tests {
             subscription: SubscriptionId::new("big-trials").unwrap(),
             subscription_revision: 7,
             destination: DestinationId::new("ops:webhook").unwrap(),
+            destination_revision: 3,
             destination_hash: 4_000_000_000,
             event_type: "replicated.customer.created".into(),
             event_id: "evt-1".into(),
@@ -210,6 +213,7 @@ mod tests {
             subscription: SubscriptionId::new(&ids.3).unwrap(),
             subscription_revision: ids.4,
             destination: DestinationId::new(&ids.5).unwrap(),
+            destination_revision: ids.4 ^ 1,
             destination_hash: ids.6,
             event_type: event.0.into(),
             event_id: event.1.into(),

@@ -81,6 +81,7 @@ fn delivery_of(decoded: &Decoded, record: &Record) -> Delivery {
         subscription,
         subscription_revision: 1,
         destination,
+        destination_revision: 0,
         destination_hash: 0,
         event_type: event.event_type.clone(),
         event_id: event.id.clone(),

@@ -15,10 +15,11 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    codec::{self, Decoded, Decoder, Poison, Reason},
+    codec::{self, DeadLetter, Decoded, Decoder, Poison, Reason},
     directory::Directory,
     domain::{
-        Delivery, DestinationId, NotificationId, Output, Position, Record, Subscription, TopicPartition, notification::destination_hash,
+        Delivery, DestinationId, NotificationId, Output, Position, Record, Subscription, TopicPartition,
+        notification::destination_hash,
     },
 };
 
@@ -174,7 +175,7 @@ impl Matcher {
                 });
             }
         }
-        Ok(Matched { outputs, known_type: decoder.knows(&event.event_type) })
+        Ok(Matched { outputs, known_type: directory.catalog().get(&event.event_type).is_some() })
     }
 
     fn check_fanout(&self, fanout: usize, record: &Record) -> Result<(), Poison> {
@@ -192,9 +193,9 @@ impl Matcher {
     }
 
     fn dead_letter(&self, record: &Record, poison: &Poison) -> Output {
-        let (value, headers) = codec::dead_letter(record, poison);
+        let DeadLetter { key, value, headers } = codec::dead_letter(record, poison);
         let topic = self.options.deadletters.clone();
-        Output { topic, partition: None, key: record.key.clone(), value: Some(value), headers }
+        Output { topic, partition: None, key, value, headers }
     }
 
     /// From `first` on, until the next such record of the same partition, events were matched against this version.

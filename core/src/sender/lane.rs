@@ -164,11 +164,8 @@ impl Lane {
             }
         }
         let sample = f64::from(duration_ms);
-        self.duration_ms = if self.duration_ms == 0.0 {
-            sample
-        } else {
-            self.duration_ms * (1.0 - SMOOTHING) + sample * SMOOTHING
-        };
+        self.duration_ms =
+            if self.duration_ms == 0.0 { sample } else { self.duration_ms * (1.0 - SMOOTHING) + sample * SMOOTHING };
     }
 
     /// Milliseconds between two starts at the lane's present pace; `None` while nothing is known.

@@ -68,9 +68,7 @@ impl Rings {
         match share {
             Share::First => self.in_flight < self.max_in_flight,
             Share::More => self.in_flight < self.max_in_flight / 2,
-            Share::Hanging => {
-                self.in_flight < self.max_in_flight && self.hanging_in_flight < self.max_in_flight / 4
-            }
+            Share::Hanging => self.in_flight < self.max_in_flight && self.hanging_in_flight < self.max_in_flight / 4,
         }
     }
 

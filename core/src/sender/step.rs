@@ -356,13 +356,7 @@ impl Sender {
         out.push(Effect::LookUp(lookup, ids));
     }
 
-    fn looked_up(
-        &mut self,
-        lookup: Lookup,
-        known: &[(NotificationId, Known)],
-        directory: &Directory,
-        now: Timestamp,
-    ) {
+    fn looked_up(&mut self, lookup: Lookup, known: &[(NotificationId, Known)], directory: &Directory, now: Timestamp) {
         let known: BTreeSet<NotificationId> = known.iter().map(|(id, _)| *id).collect();
         for ticket in self.lookups.remove(&lookup).unwrap_or_default() {
             let Some(item) = self.items.get(&ticket) else { continue };
@@ -599,14 +593,7 @@ impl Sender {
         }
     }
 
-    fn decide(
-        &mut self,
-        ticket: Ticket,
-        answer: Answered,
-        directory: &Directory,
-        now: Timestamp,
-        chance: &mut Chance,
-    ) {
+    fn decide(&mut self, ticket: Ticket, answer: Answered, directory: &Directory, now: Timestamp, chance: &mut Chance) {
         let Some(item) = self.items.get_mut(&ticket) else { return };
         let attempt = item.attempts + 1;
         let delivery = item.delivery.clone();
@@ -652,7 +639,8 @@ impl Sender {
         let Some(item) = self.items.get_mut(&ticket) else { return };
         item.place = Place::Storing;
         let unpark = item.parked;
-        self.ledger.add(Entry { ticket, partition: item.partition, attempt: Some(row), then: Then::Ended { unpark } }, now);
+        self.ledger
+            .add(Entry { ticket, partition: item.partition, attempt: Some(row), then: Then::Ended { unpark } }, now);
     }
 
     fn park(&mut self, ticket: Ticket, row: Option<Attempt>, due: Timestamp, now: Timestamp) {
@@ -728,14 +716,7 @@ impl Sender {
         }
     }
 
-    fn due(
-        &mut self,
-        number: u32,
-        lease: Lease,
-        rows: Vec<(Parked, Arc<Delivery>)>,
-        loaded: Loaded,
-        now: Timestamp,
-    ) {
+    fn due(&mut self, number: u32, lease: Lease, rows: Vec<(Parked, Arc<Delivery>)>, loaded: Loaded, now: Timestamp) {
         // A load from an earlier assignment does not know what another owner has parked since.
         let Some(partition) = self.partitions.get_mut(&number).filter(|p| p.lease == lease) else { return };
         partition.loaded(match loaded {
