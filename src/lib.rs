@@ -18,5 +18,6 @@ pub mod channels;
 pub mod cli;
 pub mod config;
 pub mod log;
+pub mod secrets;
 pub mod store;
 pub mod telemetry;

@@ -16,3 +16,4 @@
 //! - [`sender`]: deliveries → sends, attempt rows, parked rows, offset commits.
 
 pub mod domain;
+pub mod message;

@@ -1,8 +1,9 @@
 //! The words of Tidings as types. No behaviour beyond construction, identity and order.
 //!
 //! Reading order: [`ids`], [`time`], [`chance`], [`record`], [`event`], [`subscription`],
-//! [`destination`], [`notification`], [`attempt`].
+//! [`destination`], [`notification`], [`attempt`], [`address`].
 
+pub mod address;
 pub mod attempt;
 pub mod chance;
 pub mod destination;
