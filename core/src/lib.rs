@@ -15,5 +15,6 @@
 //! - [`message`]: what a receiver sees. Bodies and signatures.
 //! - [`sender`]: deliveries → sends, attempt rows, parked rows, offset commits.
 
+pub mod catalog;
 pub mod domain;
 pub mod message;
