@@ -14,11 +14,11 @@
 
 use std::future::Future;
 
-use bytes::Bytes;
 use serde::Serialize;
 use tidings_core::domain::{
     Attempt, Day, DestinationId, ErrorClass, NotificationId, Outcome, SubscriptionId, TeamId, Timestamp,
 };
+pub use tidings_core::domain::{DueCursor, Epoch, Known, Parked, WriteBatch};
 
 /// Why a store refused. Callers decide on the variant; the text is for operators.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -33,49 +33,6 @@ pub enum StoreError {
     #[error("store refused: {0}")]
     Refused(String),
 }
-
-/// Raised each time a partition changes hands; a write with an older one is refused.
-pub type Epoch = i64;
-
-/// What the store knows of a notification that comes (again) from the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Known {
-    Final(Outcome),
-    Parked,
-}
-
-/// A notification that waits in the store for its next attempt.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Parked {
-    pub day: Day,
-    pub notification: NotificationId,
-    pub team: TeamId,
-    pub subscription: SubscriptionId,
-    pub destination: DestinationId,
-    /// Its delivery partition is this modulo the partition count.
-    pub destination_hash: u32,
-    /// Attempts made so far.
-    pub attempts: u32,
-    pub due: Timestamp,
-    /// The delivery record's value, to go on with.
-    pub delivery: Bytes,
-}
-
-/// One transaction of a sender. Applied in field order.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct WriteBatch {
-    /// Every partition that a row of this batch belongs to, with the writer's epoch.
-    pub fences: Vec<(u32, Epoch)>,
-    /// Inserted; a row whose key exists is left as it is.
-    pub attempts: Vec<Attempt>,
-    /// Inserted, or attempts and due time replaced.
-    pub park: Vec<Parked>,
-    /// Deleted, if there.
-    pub unpark: Vec<(Day, NotificationId)>,
-}
-
-/// Where a listing of due rows goes on: after this (due, id).
-pub type DueCursor = (Timestamp, NotificationId);
 
 /// Which attempts a person asks for. Every field narrows; newest first.
 #[derive(Clone, Debug, Default, PartialEq)]

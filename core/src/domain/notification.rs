@@ -23,6 +23,7 @@ pub struct Delivery {
     pub subscription: SubscriptionId,
     pub subscription_revision: u64,
     pub destination: DestinationId,
+    pub destination_revision: u64,
     /// See [`destination_hash`].
     pub destination_hash: u32,
     pub event_type: Arc<str>,
@@ -62,7 +63,12 @@ fn absorb(hasher: &mut blake3::Hasher, part: &str) {
 
 impl NotificationId {
     /// `occurrence` is empty unless one event makes several notifications for the same pair.
-    pub fn of(event: &Event, subscription: &SubscriptionId, destination: &DestinationId, occurrence: &str) -> NotificationId {
+    pub fn of(
+        event: &Event,
+        subscription: &SubscriptionId,
+        destination: &DestinationId,
+        occurrence: &str,
+    ) -> NotificationId {
         let mut hasher = blake3::Hasher::new();
         let parts =
             [event.team.as_str(), &event.source, &event.id, subscription.as_str(), destination.as_str(), occurrence];

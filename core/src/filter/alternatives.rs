@@ -1,0 +1,218 @@
+//! The alternatives of one field, ready to be tried on a value.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    ops::{Bound, RangeBounds},
+};
+
+use serde_json::Value;
+
+use super::{FixedState, Literal, Number, Test, TextTest};
+
+/// A field holds if one of these accepts one of its values. Values asked for exactly are hashed, whatever their number.
+#[derive(Clone, Debug, Default)]
+pub struct Alternatives {
+    equals: Literals,
+    /// `{"exists": true}` is among them.
+    present: bool,
+    /// `{"exists": false}` is among them.
+    absent: bool,
+    ranges: Box<[(Bound<Number>, Bound<Number>)]>,
+    texts: Box<[TextTest]>,
+    anything_but: Box<[Excluded]>,
+}
+
+/// What an `anything-but` names.
+#[derive(Clone, Debug)]
+enum Excluded {
+    Literals(Literals),
+    Texts(Box<[TextTest]>),
+}
+
+/// A set of literals. The hasher has fixed keys: nothing here may depend on chance.
+#[derive(Clone, Debug, Default)]
+struct Literals {
+    null: bool,
+    yes: bool,
+    no: bool,
+    numbers: HashSet<Number, FixedState>,
+    texts: HashSet<Box<str>, FixedState>,
+}
+
+/// A value of the event, its number read once for all comparisons.
+#[derive(Clone, Copy)]
+enum Scalar<'a> {
+    Null,
+    Boolean(bool),
+    /// `None`: not finite. It equals nothing and lies in no range.
+    Number(Option<Number>),
+    Text(&'a str),
+}
+
+/// How many literals of a set are shown.
+const MAX_SHOWN: usize = 10;
+
+// === impl Alternatives ===
+
+impl Alternatives {
+    pub(super) fn new(tests: impl IntoIterator<Item = Test>) -> Alternatives {
+        let mut alternatives = Alternatives::default();
+        let (mut ranges, mut texts, mut anything_but) = (Vec::new(), Vec::new(), Vec::new());
+        for test in tests {
+            match test {
+                Test::Equals(literal) => alternatives.equals.insert(literal),
+                Test::Exists(true) => alternatives.present = true,
+                Test::Exists(false) => alternatives.absent = true,
+                Test::Numeric(low, high) => ranges.push((low, high)),
+                Test::Text(test) => texts.push(test),
+                Test::AnythingBut(literals) => anything_but.push(Excluded::Literals(literals.into_iter().collect())),
+                Test::AnythingButText(tests) => anything_but.push(Excluded::Texts(tests.into())),
+            }
+        }
+        Alternatives { ranges: ranges.into(), texts: texts.into(), anything_but: anything_but.into(), ..alternatives }
+    }
+
+    /// Whether a field holds: `None` is an absent one.
+    pub fn hold(&self, value: Option<&Value>) -> bool {
+        // Reported by the walk: whether there was any value at all.
+        let mut met = false;
+        let held = value.is_some_and(|value| self.accept_any(value, &mut met));
+        held || (self.absent && !met)
+    }
+
+    fn accept_any(&self, value: &Value, met: &mut bool) -> bool {
+        let scalar = match value {
+            Value::Array(elements) => return elements.iter().any(|element| self.accept_any(element, met)),
+            Value::Object(_) => return false,
+            Value::Null => Scalar::Null,
+            Value::Bool(boolean) => Scalar::Boolean(*boolean),
+            Value::Number(number) => Scalar::Number(Number::read(number)),
+            Value::String(text) => Scalar::Text(text),
+        };
+        *met = true;
+        self.accept(scalar)
+    }
+
+    fn accept(&self, scalar: Scalar<'_>) -> bool {
+        self.present
+            || self.equals.contain(scalar)
+            || self.ranges.iter().any(|range| matches!(scalar, Scalar::Number(Some(number)) if range.contains(&number)))
+            || self.texts.iter().any(|test| matches!(scalar, Scalar::Text(text) if test.matches(text)))
+            || self.anything_but.iter().any(|excluded| !excluded.names(scalar))
+    }
+}
+
+// === impl Excluded ===
+
+impl Excluded {
+    fn names(&self, scalar: Scalar<'_>) -> bool {
+        match (self, scalar) {
+            (Excluded::Literals(literals), scalar) => literals.contain(scalar),
+            (Excluded::Texts(tests), Scalar::Text(text)) => tests.iter().any(|test| test.matches(text)),
+            (Excluded::Texts(_), _) => false,
+        }
+    }
+}
+
+// === impl Literals ===
+
+impl Literals {
+    fn insert(&mut self, literal: Literal) {
+        match literal {
+            Literal::Null => self.null = true,
+            Literal::Boolean(true) => self.yes = true,
+            Literal::Boolean(false) => self.no = true,
+            Literal::Number(number) => drop(self.numbers.insert(number)),
+            Literal::Text(text) => drop(self.texts.insert(text)),
+        }
+    }
+
+    fn contain(&self, scalar: Scalar<'_>) -> bool {
+        match scalar {
+            Scalar::Null => self.null,
+            Scalar::Boolean(true) => self.yes,
+            Scalar::Boolean(false) => self.no,
+            Scalar::Number(number) => number.is_some_and(|number| self.numbers.contains(&number)),
+            Scalar::Text(text) => self.texts.contains(text),
+        }
+    }
+
+    /// In a fixed order, for people.
+    fn shown(&self) -> Vec<String> {
+        let mut numbers: Vec<&Number> = self.numbers.iter().collect();
+        let mut texts: Vec<&str> = self.texts.iter().map(|text| &**text).collect();
+        numbers.sort();
+        texts.sort_unstable();
+        let words = [(self.null, "null"), (self.yes, "true"), (self.no, "false")];
+        let words = words.into_iter().filter(|(there, _)| *there).map(|(_, word)| word.to_owned());
+        let numbers = numbers.into_iter().map(Number::to_string);
+        words.chain(numbers).chain(texts.into_iter().map(|text| format!("{text:?}"))).collect()
+    }
+}
+
+impl FromIterator<Literal> for Literals {
+    fn from_iter<I: IntoIterator<Item = Literal>>(literals: I) -> Literals {
+        let mut set = Literals::default();
+        literals.into_iter().for_each(|literal| set.insert(literal));
+        set
+    }
+}
+
+impl fmt::Display for Literals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.shown();
+        match shown.len() {
+            1 => f.write_str(&shown[0]),
+            count if count <= MAX_SHOWN => write!(f, "one of {}", shown.join(", ")),
+            count => write!(f, "one of {} and {} more", shown[..MAX_SHOWN].join(", "), count - MAX_SHOWN),
+        }
+    }
+}
+
+// === Display of Alternatives ===
+
+impl fmt::Display for Alternatives {
+    /// `is one of "community", "paid" or starts with "x"`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        if !self.equals.shown().is_empty() {
+            parts.push(format!("is {}", self.equals));
+        }
+        parts.extend(self.ranges.iter().map(|(low, high)| range_text(*low, *high)));
+        parts.extend(self.texts.iter().map(TextTest::to_string));
+        parts.extend(self.anything_but.iter().map(Excluded::to_string));
+        parts.extend(self.present.then(|| "is present".to_owned()));
+        parts.extend(self.absent.then(|| "is absent".to_owned()));
+        f.write_str(&parts.join(" or "))
+    }
+}
+
+impl fmt::Display for Excluded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Excluded::Literals(literals) => write!(f, "is anything but {literals}"),
+            Excluded::Texts(tests) => {
+                let tests: Vec<String> = tests.iter().map(TextTest::to_string).collect();
+                write!(f, "is anything but what {}", tests.join(" or "))
+            }
+        }
+    }
+}
+
+fn range_text(low: Bound<Number>, high: Bound<Number>) -> String {
+    let below = match low {
+        Bound::Included(low) => Some(format!(">= {low}")),
+        Bound::Excluded(low) => Some(format!("> {low}")),
+        Bound::Unbounded => None,
+    };
+    let above = match high {
+        Bound::Included(high) => Some(format!("<= {high}")),
+        Bound::Excluded(high) => Some(format!("< {high}")),
+        Bound::Unbounded => None,
+    };
+    match (low, high) {
+        (Bound::Included(low), Bound::Included(high)) if low == high => format!("= {low}"),
+        _ => below.into_iter().chain(above).collect::<Vec<_>>().join(" and "),
+    }
+}

@@ -1,0 +1,197 @@
+//! Which subscriptions an event matches: a map from team and event type to candidates, each tried plainly.
+//!
+//! Every map is persistent: a clone is one pointer, a change copies the path to it and shares the rest. So a reader keeps
+//! the snapshot it has while the next one is made, and no change costs more than a few nodes, whatever the number of
+//! teams or subscriptions.
+
+use std::{
+    hash::{BuildHasherDefault, DefaultHasher},
+    iter::Peekable,
+    sync::Arc,
+};
+
+use rpds::{HashTrieMap, HashTrieMapSync, RedBlackTreeMapSync};
+
+use super::{Clause, Fault, Faults, SelectorExplanation, clause};
+use crate::{
+    catalog::Catalog,
+    domain::{Event, Subscription, SubscriptionId, TeamId, TypeSelector},
+};
+
+/// Rules by team and event type.
+///
+/// ```text
+/// team ─┬─ event type ── subscription id ── rule
+///       └─ any type ──── subscription id ── rule
+/// ```
+///
+/// One writer, who holds it mutably; readers hold clones. Every rule stands under each type it names, once.
+#[derive(Clone, Debug)]
+pub struct Index {
+    teams: HashTrieMapSync<TeamId, Team, FixedState>,
+}
+
+/// A subscription and its clauses, one for each of its event selectors; any of them may match.
+#[derive(Debug)]
+pub struct Rule {
+    pub subscription: Arc<Subscription>,
+    clauses: Box<[Clause]>,
+}
+
+#[derive(Clone, Debug)]
+struct Team {
+    types: HashTrieMapSync<Arc<str>, Candidates, FixedState>,
+    any: Candidates,
+}
+
+/// In the order of subscription ids: the order of everything that comes of a match.
+type Candidates = RedBlackTreeMapSync<SubscriptionId, Arc<Rule>>;
+
+/// A hasher with fixed keys: the same directory is the same structure everywhere.
+pub(crate) type FixedState = BuildHasherDefault<DefaultHasher>;
+
+// === impl Index ===
+
+impl Index {
+    pub fn new() -> Index {
+        Index { teams: HashTrieMap::new_with_hasher_and_ptr_kind(FixedState::default()) }
+    }
+
+    /// Adds a rule. One with the same team and id must have been [removed](Index::remove) before.
+    pub fn insert(&mut self, rule: &Arc<Rule>) {
+        let (team_id, id) = (&rule.subscription.team, &rule.subscription.id);
+        let mut team = self.teams.get(team_id).cloned().unwrap_or_else(Team::new);
+        for clause in &rule.clauses {
+            match &clause.event_type {
+                TypeSelector::Any => team.any.insert_mut(id.clone(), rule.clone()),
+                TypeSelector::Key(key) => {
+                    let mut candidates = team.types.get(key).cloned().unwrap_or_default();
+                    candidates.insert_mut(id.clone(), rule.clone());
+                    team.types.insert_mut(key.clone(), candidates);
+                }
+            }
+        }
+        self.teams.insert_mut(team_id.clone(), team);
+    }
+
+    /// Takes out what [`Index::insert`] has put in for this very rule.
+    pub fn remove(&mut self, rule: &Rule) {
+        let (team_id, id) = (&rule.subscription.team, &rule.subscription.id);
+        let Some(mut team) = self.teams.get(team_id).cloned() else { return };
+        for clause in &rule.clauses {
+            match &clause.event_type {
+                TypeSelector::Any => drop(team.any.remove_mut(id)),
+                TypeSelector::Key(key) => {
+                    let Some(mut candidates) = team.types.get(key).cloned() else { continue };
+                    candidates.remove_mut(id);
+                    if candidates.is_empty() {
+                        team.types.remove_mut(key);
+                    } else {
+                        team.types.insert_mut(key.clone(), candidates);
+                    }
+                }
+            }
+        }
+        if team.any.is_empty() && team.types.is_empty() {
+            self.teams.remove_mut(team_id);
+        } else {
+            self.teams.insert_mut(team_id.clone(), team);
+        }
+    }
+
+    /// The subscriptions that match, each once, in the order of their ids. Disabled ones too: what becomes of them is
+    /// not decided here.
+    pub fn matching(&self, event: &Event) -> Vec<Arc<Subscription>> {
+        let Some(team) = self.teams.get(&event.team) else { return Vec::new() };
+        let named = team.types.get(&*event.event_type).into_iter().flat_map(Candidates::values);
+        let candidates = Merged { named: named.peekable(), any: team.any.values().peekable() };
+        candidates.filter(|rule| rule.matches(event)).map(|rule| rule.subscription.clone()).collect()
+    }
+}
+
+impl Default for Index {
+    fn default() -> Index {
+        Index::new()
+    }
+}
+
+// === impl Team ===
+
+impl Team {
+    fn new() -> Team {
+        Team { types: HashTrieMap::new_with_hasher_and_ptr_kind(FixedState::default()), any: Candidates::default() }
+    }
+}
+
+// === impl Rule ===
+
+impl Rule {
+    /// Makes the clauses of all event selectors, or says everything that is wrong with them.
+    pub fn compile(subscription: Arc<Subscription>, catalog: &Catalog) -> Result<Rule, Vec<Fault>> {
+        let mut faults = Faults::default();
+        let mut clauses = Vec::with_capacity(subscription.events.len());
+        for (i, selector) in subscription.events.iter().enumerate() {
+            match clause::compile(selector, catalog, &format!("events[{i}]")) {
+                Ok(clause) => clauses.push(clause),
+                Err(found) => faults.extend(found),
+            }
+        }
+        faults.or(Rule { subscription, clauses: clauses.into() })
+    }
+
+    /// The meaning of a subscription: its team's event, of a type it names, whose data passes that selector's filter.
+    pub fn matches(&self, event: &Event) -> bool {
+        self.subscription.team == event.team
+            && self
+                .clauses
+                .iter()
+                .any(|clause| clause.event_type.covers(&event.event_type) && clause.matches(&event.data))
+    }
+
+    /// Selector by selector, condition by condition. That the event is of the rule's team is the caller's to see.
+    pub fn explain(&self, event: &Event) -> Vec<SelectorExplanation> {
+        let explain = |clause: &Clause| {
+            let type_matches = clause.event_type.covers(&event.event_type);
+            let conditions = clause.explain(&event.data);
+            let matched = type_matches && conditions.iter().all(|condition| condition.held);
+            SelectorExplanation { event_type: clause.event_type.clone(), type_matches, conditions, matched }
+        };
+        self.clauses.iter().map(explain).collect()
+    }
+}
+
+// === impl TypeSelector ===
+
+impl TypeSelector {
+    /// Whether events of that type are meant, filter aside.
+    pub fn covers(&self, event_type: &str) -> bool {
+        match self {
+            TypeSelector::Any => true,
+            TypeSelector::Key(key) => **key == *event_type,
+        }
+    }
+}
+
+/// Two runs of rules in the order of ids, merged; a rule in both comes once.
+struct Merged<'a, A: Iterator<Item = &'a Arc<Rule>>, B: Iterator<Item = &'a Arc<Rule>>> {
+    named: Peekable<A>,
+    any: Peekable<B>,
+}
+
+// === impl Merged ===
+
+impl<'a, A: Iterator<Item = &'a Arc<Rule>>, B: Iterator<Item = &'a Arc<Rule>>> Iterator for Merged<'a, A, B> {
+    type Item = &'a Arc<Rule>;
+
+    fn next(&mut self) -> Option<&'a Arc<Rule>> {
+        let order = match (self.named.peek(), self.any.peek()) {
+            (Some(named), Some(any)) => named.subscription.id.cmp(&any.subscription.id),
+            (_, None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+        };
+        if order.is_eq() {
+            self.any.next();
+        }
+        if order.is_gt() { self.any.next() } else { self.named.next() }
+    }
+}

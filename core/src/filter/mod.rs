@@ -1,0 +1,64 @@
+//! What a subscription's filter means, and which subscriptions an event matches.
+//!
+//! The language is that of Amazon EventBridge patterns: fields are AND-ed, the alternatives of one field are OR-ed.
+//! `{"licenseType": ["paid", "community"], "licenseFields": {"seats": [{"numeric": [">", 99]}]}}`
+//!
+//! The room knows no clock and no limits on deliveries, and does *not* decide what is done with a match.
+//!
+//! A filter becomes an answer through four types, each in its own file:
+//!
+//! - JSON → [`Pattern`]: one walk over the text. Afterwards the form is right and within its bounds (below); nothing
+//!   is known about the event type.
+//! - [`Pattern`] → [`Clause`]: one look-up per filter key in the catalog entry. Afterwards every key leads to a field of
+//!   the data, and every value and operator is one that the event type offers. `matches` is plain evaluation: the
+//!   reference that every faster engine must agree with.
+//! - [`Clause`]s → [`Rule`]: a subscription and its clauses, any of which may match.
+//! - [`Rule`]s → [`Index`]: by team and event type. Afterwards an event meets its own team's candidates only.
+//!
+//! [`Clause::explain`] tells condition by condition why a clause matched or did not; [`Fault`] says what is wrong with a
+//! filter; [`Number`] is how numbers compare.
+//!
+//! # Semantics
+//!
+//! - Strings compare by their bytes, case included; `"1"` is not `1`, and `1` is `1.0`.
+//! - An absent field matches nothing but `{"exists": false}`. `null` is a value: it matches the literal `null`, `{"exists": true}`
+//!   and any `anything-but` that does not name it.
+//! - Only strings, numbers, booleans and `null` are values. An object where a value is asked for counts as absent, and
+//!   so does an empty array.
+//! - An array stands for its elements, those of inner arrays too: a field matches if any element does. So
+//!   `anything-but` matches as soon as one element passes.
+//! - Fields of objects in an array must match within the *same* element. Where only absence is asked for, one element
+//!   that lacks the field is enough. (EventBridge's answer there depends on the order of the field names.)
+//! - `anything-but` is the complement among values: a number is "anything but" a string, and anything but a prefix.
+//! - Case is ignored by Unicode's simple lower-case mapping, character by character: `İ` is `i`, `ß` is not `ss`.
+//! - A key stands in a JSON object once; of several equal ones the last counts. A dot in a key is a plain character.
+
+mod alternatives;
+mod clause;
+mod explain;
+mod fault;
+mod index;
+mod number;
+mod pattern;
+
+pub use alternatives::Alternatives;
+pub use clause::{Clause, compile};
+pub use explain::{Condition, SelectorExplanation};
+pub use fault::{Fault, MAX_FAULTS, Path, shown};
+pub(crate) use index::FixedState;
+pub use index::{Index, Rule};
+pub use number::Number;
+pub use pattern::{Literal, Node, Pattern, Test, TextTest};
+
+pub(crate) use fault::Faults;
+
+/// The most JSON of one filter, in bytes, written without spaces.
+pub const MAX_FILTER_BYTES: usize = 64 * 1024;
+/// How deep objects and arrays of a filter may nest.
+pub const MAX_FILTER_DEPTH: usize = 32;
+/// The most keys and operators of one filter together.
+pub const MAX_FILTER_NODES: usize = 10_000;
+/// The most values of one array of alternatives, and of one `anything-but`. They are hashed: any number costs one look-up.
+pub const MAX_VALUES: usize = 10_000;
+/// The most operators of one array of alternatives. Each is tried on each value, so this bounds the time of a match.
+pub const MAX_OPERATORS: usize = 256;
