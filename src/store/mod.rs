@@ -4,13 +4,19 @@
 //! the store except parked rows' due times can be rebuilt from the log. The room decides nothing: what is final,
 //! when to retry and what to write comes from `tidings_core::sender`.
 //!
-//! Reading order: this file, [`sqlite`], [`postgres`]. SQL stands in `queries/`, tables in `migrations/`.
+//! Reading order: this file, [`sqlite`], [`postgres`], `rows` (what both share), `faults`. SQL stands in `queries/`,
+//! tables in `migrations/`.
 //!
 //! What both stores promise (held by one conformance suite, `tests/store_conformance.rs`):
 //!
 //! - A [`WriteBatch`] is written as a whole or not at all, and writing it twice is the same as once.
 //! - A batch whose epoch for any of its partitions is not the newest is refused as a whole: [`StoreError::Fenced`].
 //! - A final outcome is never overwritten: the first one stands.
+
+mod faults;
+pub mod postgres;
+mod rows;
+pub mod sqlite;
 
 use std::future::Future;
 
