@@ -98,7 +98,8 @@ pub trait Member: Send + 'static {
 
     /// Writes `outputs` and `offsets` as [`Group::outputs`] says. With empty `outputs`, only offsets are committed.
     ///
-    /// After [`LogError::Aborted`] the next records are again those from the committed offsets on.
+    /// After [`LogError::Aborted`] the next records are again those from the committed offsets on. A commit that names a
+    /// partition whose loss [`next`](Member::next) has not told yet is aborted too, even if the partition has come back.
     /// Not cancel safe: await it to its end.
     fn commit(&mut self, outputs: Vec<Output>, offsets: Offsets) -> impl Future<Output = Result<(), LogError>> + Send;
 

@@ -6,7 +6,10 @@
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
-use tidings_core::domain::{Attempt, ErrorClass, Outcome, Position, TopicPartition};
+use tidings_core::{
+    codec::Poison,
+    domain::{Attempt, ErrorClass, NotificationId, Outcome, Position, TopicPartition, WriteBatch},
+};
 
 use crate::store::StoreError;
 
@@ -135,6 +138,19 @@ pub fn store_written(attempts: usize, took: Duration) {
     tracing::debug!(attempts, took_ms = took.as_millis() as u64, "attempts stored");
 }
 
+/// A parked row whose delivery cannot be read: it stays where it is, for a newer version to read.
+pub fn parked_row_unreadable(notification: NotificationId, poison: &Poison) {
+    counter!("tidings_rows_unreadable_total").increment(1);
+    tracing::error!(%notification, reason = poison.reason.as_str(), detail = poison.detail, "parked row unreadable");
+}
+
+/// Rows that the store refuses by themselves and without their texts: they are lost to the record.
+pub fn rows_refused(batch: &WriteBatch, why: &str) {
+    counter!("tidings_rows_refused_total").increment(1);
+    let notification = batch.attempts.first().map(|row| row.notification.to_string());
+    tracing::error!(notification, why, "the store refuses a row for good");
+}
+
 // --- Log and store ---
 
 pub fn store_failed(error: &StoreError) {
@@ -197,7 +213,10 @@ pub fn request_answered(method: &str, route: &str, status: u16, took: Duration) 
 
 #[cfg(test)]
 mod tests {
-    use tidings_core::domain::{DestinationId, NotificationId, SubscriptionId, TeamId, Timestamp};
+    use tidings_core::{
+        codec::Reason,
+        domain::{DestinationId, SubscriptionId, TeamId, Timestamp},
+    };
 
     use super::*;
     use crate::telemetry::metrics_list::METRICS;
@@ -242,6 +261,8 @@ mod tests {
         delivered_at_first_attempt(Duration::from_millis(3));
         sender_load(SenderLoad::default());
         parked(1);
+        parked_row_unreadable(NotificationId([1; 16]), &Poison::new(Reason::Decode, ""));
+        rows_refused(&WriteBatch::default(), "");
         store_written(1, Duration::from_millis(3));
         store_failed(&StoreError::Unavailable(String::new()));
         log_failed("match", &crate::log::LogError::Unavailable(String::new()));

@@ -57,6 +57,8 @@ pub const METRICS: &[Metric] = &[
     histogram("tidings_attempt_seconds", &[], "One attempt, from resolving the name to the end of the answer."),
     counter("tidings_notifications_total", &["outcome"], "Notifications that ended, by outcome."),
     histogram("tidings_latency_seconds", &[], "From the source record's log timestamp to the receiver's 2xx, for notifications delivered at the first attempt."),
+    counter("tidings_rows_unreadable_total", &[], "Parked rows whose delivery could not be read; they stay in the store."),
+    counter("tidings_rows_refused_total", &[], "Rows that the store refuses even alone: attempts that are missing from the record."),
     histogram("tidings_store_write_seconds", &[], "Writing one batch of attempts and parked rows."),
     counter("tidings_store_errors_total", &["kind"], "Requests that the store could not serve (`unavailable`, `refused`) or refused to a former owner (`fenced`)."),
     counter("tidings_log_errors_total", &["role"], "Requests that the log could not serve."),

@@ -66,6 +66,7 @@ fn two_hundred_seeds_hold_every_invariant() {
     for report in &reports {
         assert!(report.events >= EVENTS, "seed {} wrote {} events", report.seed, report.events);
         let count = |fault| report.struck.get(&fault).copied().unwrap_or(0);
+        assert!(report.delivered > 500, "seed {} delivered {}", report.seed, report.delivered);
         assert!(count(Fault::Crash) >= 3, "seed {} crashed {} times", report.seed, count(Fault::Crash));
         assert!(count(Fault::Rebalance) >= 1, "seed {} had no rebalance", report.seed);
         report.struck.iter().for_each(|(fault, n)| *struck.entry(*fault).or_default() += n);
@@ -115,7 +116,10 @@ fn one_seed() {
     if asked.is_some() {
         report.trace.iter().for_each(|line| println!("{line}"));
     }
-    println!("seed {seed}: {} events, {} deliveries, faults {:?}", report.events, report.deliveries, report.struck);
+    println!(
+        "seed {seed}: {} events, {} deliveries, {} delivered in {} requests, faults {:?}",
+        report.events, report.deliveries, report.delivered, report.requests, report.struck
+    );
     if !report.violations.is_empty() {
         complain(&report);
     }

@@ -11,7 +11,7 @@ use tidings::{
 use tidings_core::{
     catalog::Catalog,
     codec::{self, Decoder},
-    domain::{Chance, Timestamp, WriteBatch},
+    domain::{Chance, Outcome, Timestamp, WriteBatch},
     matcher::{self, Batch},
     sender::{self, Effect},
 };
@@ -35,6 +35,8 @@ pub struct Report {
     pub struck: BTreeMap<Fault, u64>,
     pub events: u64,
     pub deliveries: usize,
+    pub delivered: usize,
+    pub requests: usize,
     pub trace: Vec<String>,
 }
 
@@ -111,6 +113,8 @@ async fn run_in_time(seed: u64, sabotage: Option<Sabotage>) -> Report {
         struck: state.struck.clone(),
         events: workload.written(),
         deliveries: state.topics[&names.deliveries].iter().map(Vec::len).sum(),
+        delivered: state.store.attempts.values().filter(|row| row.outcome == Some(Outcome::Delivered)).count(),
+        requests: state.requests.len(),
         trace: state.trace.clone(),
     }
 }

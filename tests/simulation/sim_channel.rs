@@ -22,7 +22,7 @@ pub enum Temper {
     Healthy,
     /// 500 for the first two tries of each notification.
     FailsTwice,
-    /// Takes the request and never answers.
+    /// Takes the request and never answers; well again once the storm is over.
     Hanging,
     /// Refuses the connection.
     Dead,
@@ -82,7 +82,7 @@ impl Channel for SimChannel {
         tokio::time::sleep(Duration::from_millis(travel)).await;
         let seen_before = self.world.state().requests.iter().filter(|r| r.notification == job.notification).count();
         let code = match temper(job.destination.id.as_str()) {
-            Temper::Hanging => {
+            Temper::Hanging if !self.world.state().calm => {
                 self.received(&job, false, false);
                 tokio::time::sleep(Duration::from_millis(timeout - travel)).await;
                 return failed(at, self.world.now(), None, ErrorClass::Timeout, None);

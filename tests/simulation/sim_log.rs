@@ -155,6 +155,14 @@ fn records<'a>(state: &'a State, partition: &TopicPartition) -> &'a [Record] {
     state.topics.get(&partition.topic).map_or(&[], |topic| topic[partition.partition as usize].as_slice())
 }
 
+fn names(input: &Input, partition: &TopicPartition) -> bool {
+    match input {
+        Input::Assigned(partitions) => partitions.iter().any(|(p, _)| p == partition),
+        Input::Lost(partitions) => partitions.contains(partition),
+        Input::Revoking(_) | Input::Records(_) => false,
+    }
+}
+
 fn append(world: &World, outputs: Vec<Output>) {
     for output in outputs {
         let partition = output.partition.unwrap_or(0);
@@ -274,11 +282,14 @@ impl Member for SimMember {
         reach(&self.world, self.process).await?;
         let id = self.id;
         let refused = self.with(|state, group| {
-            let member = group.members.get(&id).filter(|m| !m.fenced);
-            if member.is_none() {
+            let Some(member) = group.members.get(&id).filter(|m| !m.fenced) else {
                 return Some(LogError::Fenced(format!("m{id}")));
-            }
-            if offsets.iter().any(|(partition, _)| group.owners.get(partition) != Some(&id)) {
+            };
+            // What the member has not been told yet counts too: an assignment in its inbox follows a loss.
+            let ours = |partition: &TopicPartition| {
+                group.owners.get(partition) == Some(&id) && !member.inbox.iter().any(|input| names(input, partition))
+            };
+            if offsets.iter().any(|(partition, _)| !ours(partition)) {
                 return Some(LogError::Aborted("a partition is no longer ours".to_owned()));
             }
             let abort = state.strikes(Fault::Abort);

@@ -141,7 +141,8 @@ impl Workload {
         let value = json!({
             "team": team, "id": name, "enabled": enabled,
             "webhook": {
-                "url": format!("https://{name}.example/hook"), "secrets": ["v1.k1.c2VhbGVk"], "timeout_ms": 2_000,
+                "url": format!("https://{name}.example/hook"), "secrets": [format!("v1.k1.{}", "A".repeat(96))],
+                "timeout_ms": 2_000,
             },
             "limits": limits,
             "retry": {"schedule_s": SCHEDULE_S, "jitter": 0.2},

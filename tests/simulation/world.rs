@@ -44,6 +44,8 @@ pub struct State {
     pub requests: Vec<Request>,
     pub links: BTreeMap<Process, Link>,
     pub struck: BTreeMap<Fault, u64>,
+    /// Up to where each delivery partition's committed offsets have been checked.
+    pub checked: BTreeMap<TopicPartition, i64>,
     pub violations: Vec<String>,
     pub trace: Vec<String>,
     pub counter: u64,
@@ -135,6 +137,7 @@ impl World {
             requests: Vec::new(),
             links: BTreeMap::new(),
             struck: BTreeMap::new(),
+            checked: BTreeMap::new(),
             violations: Vec::new(),
             trace: Vec::new(),
             counter: 0,

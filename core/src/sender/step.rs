@@ -597,12 +597,16 @@ impl Sender {
         let Some(item) = self.items.get_mut(&ticket) else { return };
         let attempt = item.attempts + 1;
         let delivery = item.delivery.clone();
-        let policy = directory.destination(&delivery.team, &delivery.destination).map(|d| d.retry.clone());
         let result = retry::Result { error: answer.error, retry_after_ms: answer.retry_after_ms };
         let oldest = delivery.recorded_at.plus(self.options.max_age_ms);
-        let decision = match retry::decide(result, attempt, &policy.unwrap_or_default(), now, chance) {
-            Decision::Retry(due) if due > oldest => Decision::End(Outcome::Expired),
-            decision => decision,
+        let decision = match directory.destination(&delivery.team, &delivery.destination) {
+            Some(destination) => match retry::decide(result, attempt, &destination.retry, now, chance) {
+                Decision::Retry(due) if due > oldest => Decision::End(Outcome::Expired),
+                decision => decision,
+            },
+            // Deleted while the request was under way.
+            None if answer.error.is_some() => Decision::End(Outcome::Discarded),
+            None => Decision::End(Outcome::Delivered),
         };
         let (outcome, next) = match decision {
             // Nothing left the house, so there is no attempt to write down.
@@ -727,8 +731,13 @@ impl Sender {
             return;
         }
         for (parked, delivery) in rows {
-            if self.live.contains_key(&parked.notification) {
-                continue;
+            if let Some(ticket) = self.live.get(&parked.notification).copied() {
+                // A record of it has come from the log and is being looked up: the row is the answer. Anything further
+                // along holds the row itself, and puts it back when it is parked again.
+                match self.items.get(&ticket) {
+                    Some(item) if !item.parked && item.place == Place::Arriving => self.finish(ticket),
+                    _ => continue,
+                }
             }
             let key = (parked.due, parked.notification);
             let ticket = self.add(Item {
