@@ -18,6 +18,7 @@ pub mod channels;
 pub mod cli;
 pub mod config;
 pub mod log;
+pub mod roles;
 pub mod secrets;
 pub mod store;
 pub mod telemetry;

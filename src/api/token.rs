@@ -16,7 +16,7 @@ use axum::{
     response::Response,
 };
 
-use super::{ApiError, ApiState, Directories};
+use super::{ApiError, ApiState};
 use crate::{
     config::{Mode, Settings},
     log::Log,
@@ -61,8 +61,8 @@ pub fn prepare(settings: &Settings) -> anyhow::Result<Token> {
 }
 
 /// Refuses every request that does not bear the token.
-pub async fn require<L: Log, S: Store, D: Directories>(
-    State(state): State<Arc<ApiState<L, S, D>>>,
+pub async fn require<L: Log, S: Store>(
+    State(state): State<Arc<ApiState<L, S>>>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {

@@ -6,7 +6,10 @@
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
-use tidings_core::domain::{Attempt, ErrorClass, Outcome, Position, TopicPartition};
+use tidings_core::{
+    codec::Poison,
+    domain::{Attempt, ErrorClass, NotificationId, Outcome, Position, TopicPartition, WriteBatch},
+};
 
 use crate::store::StoreError;
 
@@ -135,6 +138,19 @@ pub fn store_written(attempts: usize, took: Duration) {
     tracing::debug!(attempts, took_ms = took.as_millis() as u64, "attempts stored");
 }
 
+/// A parked row whose delivery cannot be read: it ends as undeliverable.
+pub fn parked_row_unreadable(notification: NotificationId, poison: &Poison) {
+    counter!("tidings_parked_unreadable_total").increment(1);
+    tracing::error!(%notification, reason = poison.reason.as_str(), detail = poison.detail, "a parked row cannot be read");
+}
+
+/// The store will never take a row, whatever is left out of it.
+pub fn row_refused(batch: &WriteBatch, why: &str) {
+    counter!("tidings_rows_refused_total").increment(1);
+    let notification = batch.attempts.first().map(|attempt| attempt.notification);
+    tracing::error!(?notification, why, "the store refused a row for good");
+}
+
 // --- Log and store ---
 
 pub fn store_failed(error: &StoreError) {
@@ -197,7 +213,7 @@ pub fn request_answered(method: &str, route: &str, status: u16, took: Duration) 
 
 #[cfg(test)]
 mod tests {
-    use tidings_core::domain::{DestinationId, NotificationId, SubscriptionId, TeamId, Timestamp};
+    use tidings_core::domain::{DestinationId, SubscriptionId, TeamId, Timestamp};
 
     use super::*;
     use crate::telemetry::metrics_list::METRICS;
@@ -243,6 +259,8 @@ mod tests {
         sender_load(SenderLoad::default());
         parked(1);
         store_written(1, Duration::from_millis(3));
+        parked_row_unreadable(NotificationId([1; 16]), &Poison::new(tidings_core::codec::Reason::Decode, ""));
+        row_refused(&WriteBatch::default(), "");
         store_failed(&StoreError::Unavailable(String::new()));
         log_failed("match", &crate::log::LogError::Unavailable(String::new()));
         lag("g", &partition, 1);

@@ -59,6 +59,8 @@ pub const METRICS: &[Metric] = &[
     histogram("tidings_latency_seconds", &[], "From the source record's log timestamp to the receiver's 2xx, for notifications delivered at the first attempt."),
     histogram("tidings_store_write_seconds", &[], "Writing one batch of attempts and parked rows."),
     counter("tidings_store_errors_total", &["kind"], "Requests that the store could not serve (`unavailable`, `refused`) or refused to a former owner (`fenced`)."),
+    counter("tidings_parked_unreadable_total", &[], "Parked rows whose delivery could not be read."),
+    counter("tidings_rows_refused_total", &[], "Rows that the store will never take."),
     counter("tidings_log_errors_total", &["role"], "Requests that the log could not serve."),
     gauge("tidings_lag", &["group", "topic", "partition"], "Records between a group's committed offset and the end of a partition."),
     gauge("tidings_ready", &[], "1 if the process is ready, else 0."),
