@@ -23,11 +23,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tidings_core::domain::{Output, TopicPartition};
 
-pub use self::{member::KafkaMember, reader::KafkaReader, settings::KafkaSettings};
 use self::{
     admin::{Cluster, blocking},
     producer::{Failure, Plain, Transactional},
 };
+pub use self::{member::KafkaMember, reader::KafkaReader, settings::KafkaSettings};
 use super::{Appender, Bounds, Group, Log, LogError, Offsets, TopicSpec, TopicState};
 
 /// A log on Kafka. Clones share one connection for questions and one producer for independent records.
@@ -120,22 +120,21 @@ impl Appender for KafkaAppender {
             cluster.check_outputs(&outputs)?;
             let mut slot = producer.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(producer) = slot.as_ref() else {
-                return Err(LogError::Unavailable("the outcome of an earlier append is unknown: make a new appender".into()));
+                return Err(LogError::Unavailable(
+                    "the outcome of an earlier append is unknown: make a new appender".into(),
+                ));
             };
             if outputs.is_empty() {
                 return Ok(());
             }
             let failure = match producer.commit(&outputs, None) {
                 Ok(()) => return Ok(()),
-                Err(Failure::Abort(error)) => match producer.abort() {
-                    Ok(()) => return Err(aborted(error)),
-                    Err(worse) => worse,
-                },
+                Err(Failure::Aborted(error)) => return Err(aborted(error)),
                 Err(failure) => failure,
             };
             *slot = None;
             Err(match failure {
-                Failure::Final(error) | Failure::Abort(error) => error,
+                Failure::Final(error) | Failure::Aborted(error) => error,
                 Failure::Replace(reason) => LogError::Unavailable(reason),
             })
         })

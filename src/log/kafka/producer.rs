@@ -1,7 +1,7 @@
 //! Writing: with transactions for members and appenders, without for independent records.
 //!
 //! Two flaws of rdkafka 0.39 shape this file. `commit_transaction` flushes first, and that sleeps in steps of 100 ms
-//! while a record is unacknowledged: so everything is [drained](Transactional::commit) before it is called. And a
+//! while a record is unacknowledged: so everything is [drained](Transactional::try_commit) before it is called. And a
 //! `BaseProducer` that nobody polls cannot abort: so every producer is a `ThreadedProducer`, which polls itself.
 //!
 //! librdkafka speaks the transaction protocol without KIP-890: when the answer to "commit" or "abort" does not
@@ -53,8 +53,8 @@ pub(super) struct Plain {
 /// Why a transaction did not commit, by what must be done now.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// [Abort](Transactional::abort) it; the producer stays good.
-    Abort(LogError),
+    /// It is aborted, nothing of it is visible; the producer stays good.
+    Aborted(LogError),
     /// Nobody knows whether it is committed. The producer must be replaced by a new one with the same id, whose
     /// initialisation settles it; committed offsets then tell.
     Replace(String),
@@ -103,31 +103,47 @@ impl Transactional {
         outputs: &[Output],
         offsets: Option<(&TopicPartitionList, &ConsumerGroupMetadata)>,
     ) -> Result<(), Failure> {
+        let batch = Batch::of(outputs);
+        let error = match self.try_commit(&batch, outputs, offsets) {
+            Err(Failure::Aborted(error)) => error,
+            done => return done,
+        };
+        match repeat("aborting a transaction", Instant::now() + REQUEST_TIMEOUT, |left| {
+            self.producer.abort_transaction(left)
+        }) {
+            // A refused record makes every later call fail: the record's own reason says more than the call's.
+            Ok(()) => Err(Failure::Aborted(batch.failure().unwrap_or(error))),
+            Err(Failure::Final(error)) => Err(Failure::Final(error)),
+            Err(worse) => Err(Failure::Replace(format!("{error}; then {worse:?}"))),
+        }
+    }
+
+    /// The same, but [`Failure::Aborted`] means that it must be aborted yet.
+    fn try_commit(
+        &self,
+        batch: &Arc<Batch>,
+        outputs: &[Output],
+        offsets: Option<(&TopicPartitionList, &ConsumerGroupMetadata)>,
+    ) -> Result<(), Failure> {
         // Some time is kept for aborting before the broker does it by itself.
         let deadline = Instant::now() + self.timeout.mul_f32(0.8);
         self.producer.begin_transaction().map_err(|error| Failure::of("beginning a transaction", error))?;
 
-        let batch = send(&self.producer, outputs, deadline).map_err(Failure::Abort)?;
+        send(&self.producer, batch, outputs, deadline).map_err(Failure::Aborted)?;
         if let Some((offsets, group)) = offsets {
             repeat("adding offsets to a transaction", deadline, |left| {
                 self.producer.send_offsets_to_transaction(offsets, group, left)
             })?;
         }
-        batch.wait(deadline).map_err(Failure::Abort)?;
+        batch.wait(deadline).map_err(Failure::Aborted)?;
         // The last report arrives a moment before librdkafka forgets the record.
         while self.producer.in_flight_count() > 0 {
             if Instant::now() >= deadline {
-                return Err(Failure::Abort(LogError::Unavailable("records are still in flight".into())));
+                return Err(Failure::Aborted(LogError::Unavailable("records are still in flight".into())));
             }
             thread::sleep(DRAIN_PAUSE);
         }
         repeat("committing a transaction", deadline, |left| self.producer.commit_transaction(left))
-    }
-
-    /// Ends a transaction that is not to be. If this fails, the producer must be replaced.
-    pub(super) fn abort(&self) -> Result<(), Failure> {
-        let deadline = Instant::now() + REQUEST_TIMEOUT;
-        repeat("aborting a transaction", deadline, |left| self.producer.abort_transaction(left))
     }
 }
 
@@ -168,14 +184,14 @@ fn is_indefinite(code: Code) -> bool {
 
 impl Failure {
     fn of(doing: &str, error: KafkaError) -> Failure {
-        let KafkaError::Transaction(error) = error else { return Failure::Abort(log_error(doing, error)) };
+        let KafkaError::Transaction(error) = error else { return Failure::Aborted(log_error(doing, error)) };
         let code = error.code();
         let text = format!("{doing}: {error} ({code:?})");
         match code {
             code if is_fenced(code) => Failure::Final(LogError::Fenced(text)),
             code if is_indefinite(code) => Failure::Replace(text),
-            code if error.txn_requires_abort() && is_refusal(code) => Failure::Abort(LogError::Refused(text)),
-            _ if error.txn_requires_abort() => Failure::Abort(LogError::Unavailable(text)),
+            code if error.txn_requires_abort() && is_refusal(code) => Failure::Aborted(LogError::Refused(text)),
+            _ if error.txn_requires_abort() => Failure::Aborted(LogError::Unavailable(text)),
             code if is_refusal(code) => Failure::Final(LogError::Refused(text)),
             // Fatal, or neither flag: librdkafka's guide says to treat both alike.
             _ => Failure::Replace(text),
@@ -194,7 +210,9 @@ impl Plain {
     pub(super) fn append(&self, outputs: &[Output]) -> Result<(), LogError> {
         // librdkafka gives each record up at `message.timeout.ms` by itself; this bounds only the wait for room.
         let deadline = Instant::now() + 3 * REQUEST_TIMEOUT;
-        send(&self.producer, outputs, deadline)?.wait(deadline)
+        let batch = Batch::of(outputs);
+        send(&self.producer, &batch, outputs, deadline)?;
+        batch.wait(deadline)
     }
 }
 
@@ -203,9 +221,12 @@ fn create(config: &ClientConfig) -> Result<ThreadedProducer<Reports>, LogError> 
 }
 
 /// Hands all records to librdkafka, which copies them.
-fn send(producer: &ThreadedProducer<Reports>, outputs: &[Output], deadline: Instant) -> Result<Arc<Batch>, LogError> {
-    let state = BatchState { open: outputs.len(), failure: None };
-    let batch = Arc::new(Batch { state: Mutex::new(state), done: Condvar::new() });
+fn send(
+    producer: &ThreadedProducer<Reports>,
+    batch: &Arc<Batch>,
+    outputs: &[Output],
+    deadline: Instant,
+) -> Result<(), LogError> {
     for output in outputs {
         let mut record: BaseRecord<'_, [u8], [u8], Arc<Batch>> =
             BaseRecord::with_opaque_to(&output.topic, batch.clone());
@@ -225,7 +246,7 @@ fn send(producer: &ThreadedProducer<Reports>, outputs: &[Output], deadline: Inst
             }
         }
     }
-    Ok(batch)
+    Ok(())
 }
 
 fn not_written(topic: &str, code: Code) -> LogError {
@@ -240,6 +261,17 @@ fn not_written(topic: &str, code: Code) -> LogError {
 // === impl Batch ===
 
 impl Batch {
+    fn of(outputs: &[Output]) -> Arc<Batch> {
+        let state = BatchState { open: outputs.len(), failure: None };
+        Arc::new(Batch { state: Mutex::new(state), done: Condvar::new() })
+    }
+
+    /// What the first refused record was refused for.
+    fn failure(&self) -> Option<LogError> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.failure.as_ref().map(|(topic, code)| not_written(topic, *code))
+    }
+
     /// Waits for every report.
     fn wait(&self, deadline: Instant) -> Result<(), LogError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -277,11 +309,12 @@ impl ProducerContext for Reports {
 
         let mut state = batch.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.open -= 1;
-        if let Err((error, message)) = report
-            && state.failure.is_none()
-        {
+        if let Err((error, message)) = report {
             let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-            state.failure = Some((message.topic().to_owned(), code));
+            // Purged are those that an abort has caught on their way: not why it was aborted.
+            if state.failure.is_none() && !matches!(code, Code::PurgeQueue | Code::PurgeInflight) {
+                state.failure = Some((message.topic().to_owned(), code));
+            }
         }
         if state.open == 0 || state.failure.is_some() {
             batch.done.notify_all();

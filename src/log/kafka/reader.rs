@@ -90,8 +90,7 @@ impl KafkaReader {
         // A full channel means that the thread is about to look anyway.
         consumer.set_nonempty_callback(move || _ = waking.try_send(()));
         let slot = Slot { records: Vec::new(), bytes: 0, position: from, failure: None };
-        let shared =
-            Arc::new(Shared { slot: Mutex::new(slot), changed: Notify::new(), stop: AtomicBool::new(false) });
+        let shared = Arc::new(Shared { slot: Mutex::new(slot), changed: Notify::new(), stop: AtomicBool::new(false) });
         let reading = Reading { cluster, partition, consumer, names: TopicNames::default(), shared: shared.clone() };
         reading.assign(from)?;
         thread::Builder::new()
@@ -199,7 +198,8 @@ impl Reading {
     fn publish(&self, mut records: Vec<Record>, bytes: usize, failure: Option<LogError>) {
         let position = self.position();
         let mut slot = self.shared.slot();
-        let news = !records.is_empty() || failure.is_some() || position.is_some_and(|position| position > slot.position);
+        let news =
+            !records.is_empty() || failure.is_some() || position.is_some_and(|position| position > slot.position);
         if slot.records.is_empty() {
             // Taken while we read: only what is new counts.
             slot.bytes = records.iter().map(record_bytes).sum();
@@ -244,7 +244,9 @@ impl Reading {
         let position = self.shared.slot().position;
         if position > bounds.end {
             let (partition, end) = (&self.partition, bounds.end);
-            return Err(LogError::Refused(format!("{partition} ends at offset {end}, before {position}: it was remade")));
+            return Err(LogError::Refused(format!(
+                "{partition} ends at offset {end}, before {position}: it was remade"
+            )));
         }
         tracing::warn!(partition = %self.partition, position, start = bounds.start, "records were removed before they were read");
         self.assign(bounds.start)?;

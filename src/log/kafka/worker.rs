@@ -131,18 +131,15 @@ enum Note {
 // === impl Worker ===
 
 impl Worker {
-    pub(super) fn join(
-        cluster: Arc<Cluster>,
-        group: Group,
-        inbox: Arc<Inbox>,
-        wake: Wake,
-    ) -> Result<Worker, LogError> {
+    pub(super) fn join(cluster: Arc<Cluster>, group: Group, inbox: Arc<Inbox>, wake: Wake) -> Result<Worker, LogError> {
         for topic in &group.topics {
             cluster.check_topic(topic)?;
         }
         // The producer first: it settles what a predecessor left open, so that the offsets read afterwards are final.
         let producer = match group.outputs {
-            Outputs::Transactional => Producer::Transactional(Transactional::new(&cluster.settings, &producer_id(&group))?),
+            Outputs::Transactional => {
+                Producer::Transactional(Transactional::new(&cluster.settings, &producer_id(&group))?)
+            }
             Outputs::AtLeastOnce => Producer::Plain(Plain::new(&cluster.settings)?),
         };
         let mut consumer: BaseConsumer<Notes> = cluster
@@ -463,9 +460,10 @@ impl Worker {
         }
         let written = match &self.producer {
             Producer::Transactional(producer) => self.commit_together(producer, &outputs, &ours),
-            Producer::Plain(producer) => producer.append(&outputs).map_err(Failure::Abort).and_then(|()| {
-                self.commit_offsets(&ours).map_err(Failure::Abort)
-            }),
+            Producer::Plain(producer) => producer
+                .append(&outputs)
+                .map_err(Failure::Aborted)
+                .and_then(|()| self.commit_offsets(&ours).map_err(Failure::Aborted)),
             Producer::None => Err(Failure::Replace("there is no producer".into())),
         };
         match written {
@@ -486,37 +484,29 @@ impl Worker {
         if offsets.is_empty() {
             return if outputs.is_empty() { Ok(()) } else { producer.commit(outputs, None) };
         }
-        let refused = |error| Failure::Abort(log_error("naming offsets", error));
+        let refused = |error| Failure::Aborted(log_error("naming offsets", error));
         let list = offset_list(offsets.iter().map(|(partition, offset)| (partition, *offset))).map_err(refused)?;
         // Taken now: after a rebalance the broker refuses an older one, and with it a member that has been replaced.
         let group = self
             .consumer
             .group_metadata()
-            .ok_or_else(|| Failure::Abort(LogError::Unavailable("the group is not joined".into())))?;
+            .ok_or_else(|| Failure::Aborted(LogError::Unavailable("the group is not joined".into())))?;
         producer.commit(outputs, Some((&list, &group)))
     }
 
     /// After a commit that failed. `Ok` only if it turns out to have taken effect.
     fn recover(&mut self, failure: Failure, attempted: Offsets) -> Result<(), LogError> {
-        let failure = match (failure, &self.producer) {
-            (Failure::Abort(reason), Producer::Transactional(producer)) => match producer.abort() {
-                Ok(()) => Failure::Abort(reason),
-                Err(Failure::Final(error)) => Failure::Final(error),
-                Err(worse) => Failure::Replace(format!("{reason}; then {worse:?}")),
-            },
-            (failure, _) => failure,
-        };
         match failure {
             Failure::Final(error) => {
                 self.end(error.clone());
                 Err(error)
             }
             // Without a transaction only the group knows who we are, and it has said that we are another.
-            Failure::Abort(error @ LogError::Fenced(_)) if self.group.outputs == Outputs::AtLeastOnce => {
+            Failure::Aborted(error @ LogError::Fenced(_)) if self.group.outputs == Outputs::AtLeastOnce => {
                 self.end(error.clone());
                 Err(error)
             }
-            Failure::Abort(error) => {
+            Failure::Aborted(error) => {
                 tracing::warn!(group = self.group.name, "commit aborted: {error}");
                 self.go_back();
                 match error {
@@ -526,7 +516,10 @@ impl Worker {
                 }
             }
             Failure::Replace(reason) => {
-                tracing::warn!(group = self.group.name, "outcome of a commit is unknown, making a new producer: {reason}");
+                tracing::warn!(
+                    group = self.group.name,
+                    "outcome of a commit is unknown, making a new producer: {reason}"
+                );
                 let before: Offsets = attempted
                     .iter()
                     .filter_map(|(partition, _)| Some((partition.clone(), *self.owned.get(partition)?)))
