@@ -175,7 +175,8 @@ async fn a_copy_with_an_aborted_commit_is_complete_and_has_no_doubles() {
 async fn after_a_failed_commit_the_same_records_come_again() {
     let Some(log) = kafka::log() else { return };
     let from = kafka::topic(&log, "from", 2, &[]).await;
-    let to = kafka::topic(&log, "to", 1, &[("max.message.bytes", "2000")]).await;
+    let to = kafka::topic(&log, "to", 1, &[]).await;
+    let small = kafka::topic(&log, "small", 1, &[("max.message.bytes", "2000")]).await;
     fill(&log, &from, 2, 0..500).await;
     let mut member = log.join(group(&kafka::unique("g"), &from, "again-1")).await.expect("joined");
 
@@ -184,13 +185,13 @@ async fn after_a_failed_commit_the_same_records_come_again() {
     let second = records(&mut member).await;
     let third = records(&mut member).await;
 
-    // Too large for the topic, which only the broker finds, when the others have been written.
+    // Too large for its topic, which only the broker finds, when the others have been written.
     let mut outputs = copies(&third, &to, 1);
-    let incompressible: String =
-        (0..4000u32).map(|n| char::from(b'!' + (n.wrapping_mul(2654435761) >> 25) as u8 % 90)).collect();
-    outputs.push(output(&to, Some(0), incompressible));
+    let noise = (0..4000u32).map(|n| char::from(b'!' + (n.wrapping_mul(2_654_435_761) >> 25) as u8 % 90));
+    outputs.push(output(&small, Some(0), noise.collect::<String>()));
     let result = member.commit(outputs, after(&third)).await;
     assert!(matches!(result, Err(LogError::Refused(_))), "{result:?}");
+    assert!(uncommitted_count(&to, 1) > first.len(), "aborted outputs are in the log, hidden");
 
     // Neither was committed: both come again, each partition in order and without holes.
     let mut seen: BTreeMap<u32, Vec<i64>> = BTreeMap::new();
@@ -199,10 +200,15 @@ async fn after_a_failed_commit_the_same_records_come_again() {
     }
     while seen.values().map(Vec::len).sum::<usize>() < 500 {
         let batch = records(&mut member).await;
+        match member.commit(copies(&batch, &to, 1), after(&batch)).await {
+            Ok(()) => {}
+            // librdkafka stumbles once over the sequence numbers of the refused record.
+            Err(LogError::Aborted(_)) => continue,
+            Err(error) => panic!("{error:?}"),
+        }
         for record in &batch {
             seen.entry(record.partition).or_default().push(record.offset);
         }
-        member.commit(copies(&batch, &to, 1), after(&batch)).await.expect("committed");
     }
     for offsets in seen.values() {
         assert_eq!(*offsets, (0..250).collect::<Vec<i64>>());
@@ -210,7 +216,6 @@ async fn after_a_failed_commit_the_same_records_come_again() {
     assert!(!second.is_empty());
     assert_eq!(numbers(committed_values(&log, &to, 1).await), (0..500).collect::<Vec<_>>());
     member.leave().await;
-    assert!(uncommitted_count(&to, 1) > 500, "the aborted outputs are in the log, hidden");
 }
 
 #[tokio::test(flavor = "multi_thread")]
