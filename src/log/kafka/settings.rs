@@ -32,6 +32,9 @@ const CONSUMER_DEFAULTS: &[(&str, &str)] = &[
 
 const PRODUCER_DEFAULTS: &[(&str, &str)] = &[
     ("linger.ms", "0"),
+    // First of a doubling series up to 1 s. A transaction that follows closely on another is told to try again, nearly
+    // always: with the default of 100 ms that would be the time of a commit.
+    ("retry.backoff.ms", "3"),
     ("compression.type", "lz4"),
     // As Java clients do, so that a key goes to the same partition whoever writes it.
     ("partitioner", "murmur2_random"),
