@@ -253,9 +253,9 @@ fn url<L: Log, S: Store>(
     };
     match check_url(whole, &state.url_rules) {
         Ok(url) => Some(url),
-        Err(fault) => {
-            // The fault never repeats the URL, which may hold a password.
-            faults.push(fault("webhook.url", fault.to_string(), "an https URL of a public address"));
+        Err(refused) => {
+            // It never repeats the URL, which may hold a password.
+            faults.push(fault("webhook.url", refused.to_string(), "an https URL of a public address"));
             None
         }
     }
@@ -267,15 +267,15 @@ fn headers(input: &WebhookInput, kept: Option<&PlainWebhook>, faults: &mut Vec<F
         let mut refuse = |key: &str, found: String, allowed: &str| {
             faults.push(fault(format!("webhook.headers[{index}].{key}"), found, allowed));
         };
-        if let Err(fault) = check_header_name(name) {
-            refuse("name", fault.to_string(), "a header name that is not reserved");
+        if let Err(refused) = check_header_name(name) {
+            refuse("name", refused.to_string(), "a header name that is not reserved");
             continue;
         }
         let same = |found: &&(String, SecretString)| found.0.eq_ignore_ascii_case(name);
         match (value, kept.and_then(|kept| kept.headers.iter().find(same))) {
             (Some(value), _) => match check_header_value(value) {
                 Ok(()) => headers.push((name.clone(), value.clone().into())),
-                Err(fault) => refuse("value", fault.to_string(), "visible ASCII"),
+                Err(refused) => refuse("value", refused.to_string(), "visible ASCII"),
             },
             (None, Some((_, value))) => headers.push((name.clone(), value.clone())),
             (None, None) => refuse("value", "nothing".to_owned(), "a value; there is none to be kept"),
@@ -304,7 +304,7 @@ fn signing_keys(input: &WebhookInput, faults: &mut Vec<Fault>) -> Option<Vec<Sig
     for (path, text) in given {
         match SigningKey::parse(text) {
             Ok(key) => keys.push(key),
-            Err(fault) => faults.push(fault(path, fault.to_string(), "whsec_ and base64 of 24 to 64 bytes")),
+            Err(refused) => faults.push(fault(path, refused.to_string(), "whsec_ and base64 of 24 to 64 bytes")),
         }
     }
     Some(keys)

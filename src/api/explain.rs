@@ -105,7 +105,8 @@ fn rule<L, S>(state: &ApiState<L, S>, mut given: Map<String, Value>) -> Result<A
 fn answer(event: &Event, rule: &Rule, catalog: &Catalog) -> Value {
     let subscription = &rule.subscription;
     let mut selectors = rule.explain(event);
-    let sensitive = catalog.get(&event.event_type).map(|known| known.sensitive()).unwrap_or_default();
+    let fields = catalog.get(&event.event_type).map_or(&[][..], |known| &known.fields);
+    let sensitive: Vec<&[String]> = fields.iter().filter(|field| field.sensitive).map(|field| &field.path[..]).collect();
     selectors.iter_mut().for_each(|selector| redact(selector, &sensitive));
     let same_team = subscription.team == event.team;
     let matches = rule.matches(event);
@@ -121,7 +122,7 @@ fn answer(event: &Event, rule: &Rule, catalog: &Catalog) -> Value {
 }
 
 /// A condition may be asked for what it found; a sensitive value is not told.
-fn redact(selector: &mut SelectorExplanation, sensitive: &[Vec<String>]) {
+fn redact(selector: &mut SelectorExplanation, sensitive: &[&[String]]) {
     for condition in selector.conditions.iter_mut().filter(|condition| condition.found.is_some()) {
         if sensitive.iter().any(|path| covers(path, &condition.path)) {
             condition.found = Some(json!(REDACTED));

@@ -79,14 +79,18 @@ impl<L: Log> Follower<L> {
         let mut reader = self.log.reader(self.topic.clone(), self.directory.version()).await?;
         while reader.position() < end {
             let records = reader.next(POLL).await?;
-            records.iter().for_each(|record| self.directory.apply(record));
+            for record in &records {
+                self.directory.apply(record);
+            }
             progress(Progress { position: reader.position(), end });
         }
         self.publish(reader.position());
         self.readiness.ready(CONDITION);
         loop {
             let records = reader.next(POLL).await?;
-            records.iter().for_each(|record| self.directory.apply(record));
+            for record in &records {
+                self.directory.apply(record);
+            }
             if !records.is_empty() || reader.position() > self.directory.version() {
                 self.publish(reader.position());
             }
