@@ -1,6 +1,6 @@
 //! `tidings check`: one line per finding with its remedy; exit code 1 if anything is wrong.
 //!
-//! It looks and changes nothing. In embedded mode the data folder belongs to the running process, so what is in it is
+//! It looks and changes nothing, but that a store is brought up to date as at any start. In embedded mode the data folder belongs to the running process, so what is in it is
 //! asked of its API.
 
 use std::{fmt, sync::Arc};

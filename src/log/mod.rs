@@ -15,6 +15,7 @@
 
 #[cfg(feature = "kafka")]
 pub mod kafka;
+pub mod local;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
