@@ -37,7 +37,8 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
             return Err(ApiError::UnsupportedMediaType("application/json"));
         }
         let bytes = bytes(request, state, MAX_BODY).await?;
-        let value = serde_json::from_slice(&bytes).map_err(|error| ApiError::bad_request(format!("not JSON: {error}")))?;
+        let value =
+            serde_json::from_slice(&bytes).map_err(|error| ApiError::bad_request(format!("not JSON: {error}")))?;
         Ok(JsonBody(value))
     }
 }
@@ -91,13 +92,17 @@ mod tests {
             Err(ApiError::Invalid { faults, .. }) => faults,
             Err(other) => panic!("{other:?}"),
         };
-        let expected: Vec<Fault> = expected.iter().map(|(path, found, allowed)| fault(*path, *found, *allowed)).collect();
+        let expected: Vec<Fault> =
+            expected.iter().map(|(path, found, allowed)| fault(*path, *found, *allowed)).collect();
         assert_eq!(faults, expected, "{body}");
     }
 
     #[test]
     fn the_faulty_key_is_named() {
-        check(json!({"events": [{"type": "*", "filter": {"n": [{"numeric": [">", 1.5]}]}}], "destinations": ["d"]}), &[]);
+        check(
+            json!({"events": [{"type": "*", "filter": {"n": [{"numeric": [">", 1.5]}]}}], "destinations": ["d"]}),
+            &[],
+        );
         check(
             json!({"events": [{"type": "*"}, {"type": 7}], "destinations": []}),
             &[("events[1].type", "invalid type: number", "a string")],

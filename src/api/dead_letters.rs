@@ -113,10 +113,7 @@ async fn retry_positions<L: Log, S: Store>(
 }
 
 /// Goes through the topic as it is now; what becomes a dead letter again meanwhile waits for the next request.
-async fn retry_reason<L: Log, S: Store>(
-    state: &ApiState<L, S>,
-    reason: &str,
-) -> Result<(usize, Vec<Value>), ApiError> {
+async fn retry_reason<L: Log, S: Store>(state: &ApiState<L, S>, reason: &str) -> Result<(usize, Vec<Value>), ApiError> {
     let topic = &state.topics.dead_letters;
     let mut ends = Vec::new();
     for partition in 0..partition_count(&state.log, topic).await? {
@@ -142,10 +139,7 @@ async fn retry_reason<L: Log, S: Store>(
 }
 
 /// Appends the originals, and tells which cannot be had.
-async fn feed<L: Log, S: Store>(
-    state: &ApiState<L, S>,
-    records: &[Record],
-) -> Result<(usize, Vec<Value>), ApiError> {
+async fn feed<L: Log, S: Store>(state: &ApiState<L, S>, records: &[Record]) -> Result<(usize, Vec<Value>), ApiError> {
     let mut retried = 0;
     let mut skipped = Vec::new();
     for batch in records.chunks(RETRY_BATCH) {
@@ -171,7 +165,8 @@ fn original(record: &Record, events_topics: &[Arc<str>]) -> Result<Output, &'sta
     }
     let source = record.header("tidings-source-topic").unwrap_or_default();
     // Whoever can write dead letters must not be able to make the API write anywhere else.
-    let topic = events_topics.iter().find(|topic| topic.as_ref() == source).ok_or("its source is no events topic now")?;
+    let topic =
+        events_topics.iter().find(|topic| topic.as_ref() == source).ok_or("its source is no events topic now")?;
     let partition = record.header("tidings-source-partition").and_then(|text| text.parse().ok());
     Ok(Output {
         topic: topic.clone(),

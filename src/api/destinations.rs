@@ -21,11 +21,11 @@ use tidings_core::{
         Destination, DestinationId, Limits, RetryPolicy, Sealed, TeamId, Webhook,
         address::{check_url, split_secret},
     },
+    filter::Fault,
     message::{
         SigningKey,
         header::{check_header_name, check_header_value},
     },
-    filter::Fault,
 };
 
 use super::{
@@ -113,7 +113,8 @@ pub async fn list<L: Log, S: Store>(
     let team = team(&team_name)?;
     let listing = format!("destinations/{team}");
     let limit = parameters.limit()?;
-    let after = parameters.text("cursor")?.map(|text| cursor::open::<String>(&state.token, &listing, &text)).transpose()?;
+    let after =
+        parameters.text("cursor")?.map(|text| cursor::open::<String>(&state.token, &listing, &text)).transpose()?;
     parameters.end()?;
     let directory = state.directory()?;
     let (items, more) = page(directory.destinations(&team), |item| item.id.as_str(), after.as_deref(), limit);
@@ -313,10 +314,8 @@ fn signing_keys(input: &WebhookInput, faults: &mut Vec<Fault>) -> Option<Vec<Sig
 /// A destination without its secrets.
 fn shown(destination: &Destination) -> Value {
     let Webhook { url, url_secret, secrets, headers, timeout_ms } = &destination.webhook;
-    let headers: Vec<Value> = headers
-        .iter()
-        .map(|header| json!({"name": header.name, "fingerprint": fingerprint(&header.value)}))
-        .collect();
+    let headers: Vec<Value> =
+        headers.iter().map(|header| json!({"name": header.name, "fingerprint": fingerprint(&header.value)})).collect();
     let mut shown = json!({
         "team": destination.team,
         "id": destination.id,

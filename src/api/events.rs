@@ -114,7 +114,8 @@ mod tests {
 
     fn check(split: fn(&Bytes) -> Result<Vec<Bytes>, ApiError>, body: &'static str, expected: Option<&[&str]>) {
         let items = split(&Bytes::from_static(body.as_bytes())).ok();
-        let items = items.map(|items| items.iter().map(|i| String::from_utf8_lossy(i).into_owned()).collect::<Vec<_>>());
+        let items =
+            items.map(|items| items.iter().map(|i| String::from_utf8_lossy(i).into_owned()).collect::<Vec<_>>());
         assert_eq!(items, expected.map(|list| list.iter().map(|item| (*item).to_owned()).collect()), "{body}");
     }
 

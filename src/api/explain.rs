@@ -106,7 +106,8 @@ fn answer(event: &Event, rule: &Rule, catalog: &Catalog) -> Value {
     let subscription = &rule.subscription;
     let mut selectors = rule.explain(event);
     let fields = catalog.get(&event.event_type).map_or(&[][..], |known| &known.fields);
-    let sensitive: Vec<&[String]> = fields.iter().filter(|field| field.sensitive).map(|field| &field.path[..]).collect();
+    let sensitive: Vec<&[String]> =
+        fields.iter().filter(|field| field.sensitive).map(|field| &field.path[..]).collect();
     selectors.iter_mut().for_each(|selector| redact(selector, &sensitive));
     let same_team = subscription.team == event.team;
     let matches = rule.matches(event);
@@ -115,7 +116,8 @@ fn answer(event: &Event, rule: &Rule, catalog: &Catalog) -> Value {
         (true, false, _) => "the event does not match".to_owned(),
         (true, true, true) => "the event matches".to_owned(),
         (true, true, false) => {
-            "the event matches, but the subscription is disabled: its notifications are recorded as suppressed".to_owned()
+            "the event matches, but the subscription is disabled: its notifications are recorded as suppressed"
+                .to_owned()
         }
     };
     json!({"matches": matches, "verdict": verdict, "type": event.event_type, "selectors": selectors})
@@ -149,7 +151,8 @@ mod tests {
 
     #[test]
     fn positions_are_read_as_they_are_shown() {
-        let check = |text: &str| assert_eq!(parse_position(text).map(|position| position.to_string()).as_deref(), Some(text));
+        let check =
+            |text: &str| assert_eq!(parse_position(text).map(|position| position.to_string()).as_deref(), Some(text));
         check("tidings.events-3-17");
         check("my-events-0-0");
         assert_eq!(parse_position("events-3"), None);

@@ -125,11 +125,7 @@ pub fn router<L: Log, S: Store>(state: Arc<ApiState<L, S>>) -> Router {
         .route("/v1/explain", post(explain::explain))
         .route("/metrics", get(health::metrics))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .merge(
-            Router::new()
-                .route("/v1/events", post(events::publish))
-                .layer(DefaultBodyLimit::max(MAX_EVENTS_BODY)),
-        )
+        .merge(Router::new().route("/v1/events", post(events::publish)).layer(DefaultBodyLimit::max(MAX_EVENTS_BODY)))
         .route_layer(middleware::from_fn_with_state(state.clone(), token::require));
     guarded
         .route("/healthz", get(health::alive))

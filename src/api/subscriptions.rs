@@ -32,7 +32,8 @@ pub async fn list<L: Log, S: Store>(
     let team = team(&team_name)?;
     let listing = format!("subscriptions/{team}");
     let limit = parameters.limit()?;
-    let after = parameters.text("cursor")?.map(|text| cursor::open::<String>(&state.token, &listing, &text)).transpose()?;
+    let after =
+        parameters.text("cursor")?.map(|text| cursor::open::<String>(&state.token, &listing, &text)).transpose()?;
     parameters.end()?;
     let directory = state.directory()?;
     let (items, more) = page(directory.subscriptions(&team), |item| item.id.as_str(), after.as_deref(), limit);

@@ -112,10 +112,7 @@ fn make(path: &Path) -> anyhow::Result<Token> {
 
 impl Token {
     pub fn new(text: &str) -> Token {
-        Token {
-            hash: blake3::hash(text.as_bytes()),
-            cursor_key: blake3::derive_key(CURSOR_CONTEXT, text.as_bytes()),
-        }
+        Token { hash: blake3::hash(text.as_bytes()), cursor_key: blake3::derive_key(CURSOR_CONTEXT, text.as_bytes()) }
     }
 
     fn is(&self, given: &str) -> bool {

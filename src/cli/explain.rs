@@ -54,7 +54,8 @@ fn text(answer: &Value) -> String {
         text.push_str(&format!("  {}  events[{index}]\n", mark(&selector["matched"])));
         text.push_str(&format!("    {}  type  {wanted}; found {of_type}\n", mark(&selector["type_matches"])));
         for condition in list(&selector["conditions"]) {
-            let found = if condition["found"].is_null() { "nothing".to_owned() } else { condition["found"].to_string() };
+            let found =
+                if condition["found"].is_null() { "nothing".to_owned() } else { condition["found"].to_string() };
             let path = output::cell(&condition["path"]);
             let wanted = output::cell(&condition["condition"]);
             text.push_str(&format!("    {}  {path}  {wanted}; found {found}\n", mark(&condition["held"])));

@@ -111,6 +111,11 @@ fn commands(settings: &Settings) -> String {
     acl("API", &["Describe"], "--topic", &topics.deliveries);
     acl("API", &["Describe"], "--group", &match_group);
     acl("API", &["Describe"], "--group", &send_group);
-    acl("API", &write, "--transactional-id", &format!("{} --resource-pattern-type prefixed", settings.log.topic_prefix));
+    acl(
+        "API",
+        &write,
+        "--transactional-id",
+        &format!("{} --resource-pattern-type prefixed", settings.log.topic_prefix),
+    );
     text
 }

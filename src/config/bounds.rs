@@ -31,13 +31,13 @@ enum Rule {
 const RULES: &[(&str, Rule)] = &[
     ("mode", Rule::OneOf(&["embedded", "distributed"])),
     ("data.dir", Rule::Text(|text| !text.is_empty(), "a folder")),
-    ("process.name", Rule::Text(|text| text.is_empty() || is_name(text, MAX_PROCESS_NAME), "up to 128 of A-Z a-z 0-9 . _ -")),
+    (
+        "process.name",
+        Rule::Text(|text| text.is_empty() || is_name(text, MAX_PROCESS_NAME), "up to 128 of A-Z a-z 0-9 . _ -"),
+    ),
     (
         "api.listen",
-        Rule::Text(
-            |text| text.parse::<SocketAddr>().is_ok(),
-            "an IP address and a port, for example 127.0.0.1:8470",
-        ),
+        Rule::Text(|text| text.parse::<SocketAddr>().is_ok(), "an IP address and a port, for example 127.0.0.1:8470"),
     ),
     ("api.token", Rule::Text(|text| text.is_empty() || is_token(text), "at least 32 visible ASCII characters")),
     ("log.topic_prefix", Rule::Text(|text| is_name(text, MAX_TOPIC_PREFIX), "1 to 64 of A-Z a-z 0-9 . _ -")),

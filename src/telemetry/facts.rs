@@ -202,8 +202,7 @@ pub fn readiness_changed(ready: bool) {
 
 /// `route` is the pattern, not the path: paths hold names that people chose.
 pub fn request_answered(method: &str, route: &str, status: u16, took: Duration) {
-    let labels =
-        [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
+    let labels = [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
     counter!("tidings_http_requests_total", &labels).increment(1);
     histogram!("tidings_http_request_seconds", "route" => route.to_owned()).record(took);
     if status >= 500 {
