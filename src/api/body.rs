@@ -81,7 +81,7 @@ fn split_message(message: &str) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use tidings_core::domain::Subscription;
+    use tidings_core::{domain::Subscription, filter::Fault};
 
     use super::*;
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
+use tidings_core::codec::MAX_EVENT_BYTES;
 use toml::{Table, Value};
 
 use super::{ConfigFault, Mode, Settings, layers::find};
@@ -44,7 +45,7 @@ const RULES: &[(&str, Rule)] = &[
     ("log.events_topics", Rule::Items(|text| is_name(text, MAX_TOPIC_NAME), "1 to 249 of A-Z a-z 0-9 . _ -")),
     ("log.partitions", Rule::Range(1, 1_000)),
     ("log.replication", Rule::Range(1, 9)),
-    ("log.max_event_bytes", Rule::Range(1_024, 1_048_576)),
+    ("log.max_event_bytes", Rule::Range(1_024, MAX_EVENT_BYTES as i64)),
     ("log.outputs", Rule::OneOf(&["transactional", "at_least_once"])),
     ("store.max_connections", Rule::Range(2, 1_000)),
     ("match.batch_records", Rule::Range(1, 100_000)),

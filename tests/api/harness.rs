@@ -90,6 +90,10 @@ impl Api {
         Api { log, store, readiness, settings, address, http, _stopper: stopper, _folder: folder }
     }
 
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// A request without token.
     pub fn stranger(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("http://{}{path}", self.address))
