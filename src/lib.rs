@@ -13,9 +13,9 @@
 //! Only `log` and `store` know whether Tidings runs embedded or distributed. No policy lives in this package:
 //! whatever decides is a function in `tidings-core`.
 
-// pub mod api;
+pub mod api;
 pub mod channels;
-// pub mod cli;
+pub mod cli;
 pub mod config;
 pub mod log;
 pub mod roles;

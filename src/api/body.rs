@@ -8,7 +8,7 @@ use axum::{
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{ApiError, MAX_BODY, error::Fault};
+use super::{ApiError, MAX_BODY, error::fault};
 
 /// A JSON body of at most [`MAX_BODY`] bytes.
 #[derive(Clone, Debug)]
@@ -37,7 +37,8 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
             return Err(ApiError::UnsupportedMediaType("application/json"));
         }
         let bytes = bytes(request, state, MAX_BODY).await?;
-        let value = serde_json::from_slice(&bytes).map_err(|error| ApiError::bad_request(format!("not JSON: {error}")))?;
+        let value =
+            serde_json::from_slice(&bytes).map_err(|error| ApiError::bad_request(format!("not JSON: {error}")))?;
         Ok(JsonBody(value))
     }
 }
@@ -50,8 +51,8 @@ pub fn object(body: Value, names: &[(&str, &str)]) -> Result<Map<String, Value>,
     for (key, name) in names {
         match object.get(*key) {
             Some(found) if found.as_str() != Some(name) => {
-                let fault = Fault::new(*key, found.to_string(), format!("{name:?}, as in the path, or nothing"));
-                return Err(ApiError::invalid("the object", vec![fault]));
+                let wrong = fault(*key, found.to_string(), format!("{name:?}, as in the path, or nothing"));
+                return Err(ApiError::invalid("the object", vec![wrong]));
             }
             _ => object.insert((*key).to_owned(), Value::String((*name).to_owned())),
         };
@@ -64,7 +65,7 @@ pub fn typed<T: DeserializeOwned>(what: &str, object: Map<String, Value>) -> Res
     serde_path_to_error::deserialize(Value::Object(object)).map_err(|error| {
         let path = error.path().to_string();
         let (found, allowed) = split_message(&error.inner().to_string());
-        ApiError::invalid(what, vec![Fault::new(if path == "." { "" } else { &path }, found, allowed)])
+        ApiError::invalid(what, vec![fault(if path == "." { "" } else { &path }, found, allowed)])
     })
 }
 
@@ -80,7 +81,7 @@ fn split_message(message: &str) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use tidings_core::domain::Subscription;
+    use tidings_core::{domain::Subscription, filter::Fault};
 
     use super::*;
 
@@ -91,13 +92,17 @@ mod tests {
             Err(ApiError::Invalid { faults, .. }) => faults,
             Err(other) => panic!("{other:?}"),
         };
-        let expected: Vec<Fault> = expected.iter().map(|(path, found, allowed)| Fault::new(*path, *found, *allowed)).collect();
+        let expected: Vec<Fault> =
+            expected.iter().map(|(path, found, allowed)| fault(*path, *found, *allowed)).collect();
         assert_eq!(faults, expected, "{body}");
     }
 
     #[test]
     fn the_faulty_key_is_named() {
-        check(json!({"events": [{"type": "*", "filter": {"n": [{"numeric": [">", 1.5]}]}}], "destinations": ["d"]}), &[]);
+        check(
+            json!({"events": [{"type": "*", "filter": {"n": [{"numeric": [">", 1.5]}]}}], "destinations": ["d"]}),
+            &[],
+        );
         check(
             json!({"events": [{"type": "*"}, {"type": 7}], "destinations": []}),
             &[("events[1].type", "invalid type: number", "a string")],

@@ -12,10 +12,10 @@ use tidings_core::{
 };
 
 use super::{
-    ApiError, ApiState, Directories,
+    ApiError, ApiState,
     body::{self, JsonBody},
     cursor,
-    error::Fault,
+    error::fault,
     history::record_at,
     query::Parameters,
 };
@@ -47,8 +47,8 @@ struct RetryRequest {
     reason: Option<String>,
 }
 
-pub async fn list<L: Log, S: Store, D: Directories>(
-    State(state): State<Arc<ApiState<L, S, D>>>,
+pub async fn list<L: Log, S: Store>(
+    State(state): State<Arc<ApiState<L, S>>>,
     mut parameters: Parameters,
 ) -> Result<Json<Value>, ApiError> {
     let limit = parameters.limit()? as usize;
@@ -73,8 +73,8 @@ pub async fn list<L: Log, S: Store, D: Directories>(
 }
 
 /// Puts the original records back where they came from. The dead letters stay: a log forgets by age only.
-pub async fn retry<L: Log, S: Store, D: Directories>(
-    State(state): State<Arc<ApiState<L, S, D>>>,
+pub async fn retry<L: Log, S: Store>(
+    State(state): State<Arc<ApiState<L, S>>>,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let request: RetryRequest = body::typed("the request", body::object(body, &[])?)?;
@@ -82,28 +82,28 @@ pub async fn retry<L: Log, S: Store, D: Directories>(
         RetryRequest { positions: Some(positions), reason: None } => retry_positions(&state, &positions).await?,
         RetryRequest { positions: None, reason: Some(reason) } => retry_reason(&state, &reason).await?,
         _ => {
-            let fault = Fault::new("", "both or neither of positions and reason", "one of them");
-            return Err(ApiError::invalid("the request", vec![fault]));
+            let wrong = fault("", "both or neither of positions and reason", "one of them");
+            return Err(ApiError::invalid("the request", vec![wrong]));
         }
     };
     facts::dead_letters_retried(retried);
     Ok(Json(json!({"retried": retried, "skipped": skipped})))
 }
 
-async fn retry_positions<L: Log, S: Store, D: Directories>(
-    state: &ApiState<L, S, D>,
+async fn retry_positions<L: Log, S: Store>(
+    state: &ApiState<L, S>,
     positions: &[String],
 ) -> Result<(usize, Vec<Value>), ApiError> {
     if positions.is_empty() || positions.len() > MAX_POSITIONS {
-        let fault = Fault::new("positions", format!("{} positions", positions.len()), format!("1 to {MAX_POSITIONS}"));
-        return Err(ApiError::invalid("the request", vec![fault]));
+        let wrong = fault("positions", format!("{} positions", positions.len()), format!("1 to {MAX_POSITIONS}"));
+        return Err(ApiError::invalid("the request", vec![wrong]));
     }
     let mut records = Vec::with_capacity(positions.len());
     for (index, text) in positions.iter().enumerate() {
         let path = || format!("positions[{index}]");
         let (partition, offset) = parse_place(text).ok_or_else(|| {
-            let fault = Fault::new(path(), format!("{text:?}"), "<partition>-<offset>, as listed");
-            ApiError::invalid("the request", vec![fault])
+            let wrong = fault(path(), format!("{text:?}"), "<partition>-<offset>, as listed");
+            ApiError::invalid("the request", vec![wrong])
         })?;
         let position = Position { topic: state.topics.dead_letters.clone(), partition, offset };
         let record = record_at(&state.log, &position).await?;
@@ -113,10 +113,7 @@ async fn retry_positions<L: Log, S: Store, D: Directories>(
 }
 
 /// Goes through the topic as it is now; what becomes a dead letter again meanwhile waits for the next request.
-async fn retry_reason<L: Log, S: Store, D: Directories>(
-    state: &ApiState<L, S, D>,
-    reason: &str,
-) -> Result<(usize, Vec<Value>), ApiError> {
+async fn retry_reason<L: Log, S: Store>(state: &ApiState<L, S>, reason: &str) -> Result<(usize, Vec<Value>), ApiError> {
     let topic = &state.topics.dead_letters;
     let mut ends = Vec::new();
     for partition in 0..partition_count(&state.log, topic).await? {
@@ -142,10 +139,7 @@ async fn retry_reason<L: Log, S: Store, D: Directories>(
 }
 
 /// Appends the originals, and tells which cannot be had.
-async fn feed<L: Log, S: Store, D: Directories>(
-    state: &ApiState<L, S, D>,
-    records: &[Record],
-) -> Result<(usize, Vec<Value>), ApiError> {
+async fn feed<L: Log, S: Store>(state: &ApiState<L, S>, records: &[Record]) -> Result<(usize, Vec<Value>), ApiError> {
     let mut retried = 0;
     let mut skipped = Vec::new();
     for batch in records.chunks(RETRY_BATCH) {
@@ -171,7 +165,8 @@ fn original(record: &Record, events_topics: &[Arc<str>]) -> Result<Output, &'sta
     }
     let source = record.header("tidings-source-topic").unwrap_or_default();
     // Whoever can write dead letters must not be able to make the API write anywhere else.
-    let topic = events_topics.iter().find(|topic| topic.as_ref() == source).ok_or("its source is no events topic now")?;
+    let topic =
+        events_topics.iter().find(|topic| topic.as_ref() == source).ok_or("its source is no events topic now")?;
     let partition = record.header("tidings-source-partition").and_then(|text| text.parse().ok());
     Ok(Output {
         topic: topic.clone(),

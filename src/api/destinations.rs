@@ -21,6 +21,7 @@ use tidings_core::{
         Destination, DestinationId, Limits, RetryPolicy, Sealed, TeamId, Webhook,
         address::{check_url, split_secret},
     },
+    filter::Fault,
     message::{
         SigningKey,
         header::{check_header_name, check_header_value},
@@ -28,15 +29,16 @@ use tidings_core::{
 };
 
 use super::{
-    ApiError, ApiState, Directories, Edit, Expected,
+    ApiError, ApiState,
     body::{self, JsonBody},
     cursor,
-    directory::{edit_one, etag, expected, is_conditional, page, team},
-    error::Fault,
+    directory::{edit_one, etag, expected, page, team, written_status},
+    error::fault,
     query::Parameters,
 };
 use crate::{
     log::Log,
+    roles::editor::Expected,
     secrets::{PlainWebhook, new_signing_key},
     store::Store,
 };
@@ -103,106 +105,104 @@ fn default_timeout_ms() -> u32 {
     15_000
 }
 
-pub async fn list<L: Log, S: Store, D: Directories>(
-    State(state): State<Arc<ApiState<L, S, D>>>,
+pub async fn list<L: Log, S: Store>(
+    State(state): State<Arc<ApiState<L, S>>>,
     Path(team_name): Path<String>,
     mut parameters: Parameters,
 ) -> Result<Json<Value>, ApiError> {
     let team = team(&team_name)?;
     let listing = format!("destinations/{team}");
     let limit = parameters.limit()?;
-    let after = parameters.text("cursor")?.map(|text| cursor::open::<String>(&state.token, &listing, &text)).transpose()?;
+    let after =
+        parameters.text("cursor")?.map(|text| cursor::open::<String>(&state.token, &listing, &text)).transpose()?;
     parameters.end()?;
-    let all = state.directory.destinations(&team);
-    let (items, more) = page(&all, |item| item.id.as_str(), after.as_deref(), limit);
+    let directory = state.directory()?;
+    let (items, more) = page(directory.destinations(&team), |item| item.id.as_str(), after.as_deref(), limit);
     let next = items.last().filter(|_| more).map(|last| cursor::seal(&state.token, &listing, &last.id.as_str()));
     let items: Vec<Value> = items.iter().map(|item| shown(item)).collect();
     Ok(Json(json!({"items": items, "next": next})))
 }
 
-pub async fn show<L: Log, S: Store, D: Directories>(
-    State(state): State<Arc<ApiState<L, S, D>>>,
+pub async fn show<L: Log, S: Store>(
+    State(state): State<Arc<ApiState<L, S>>>,
     Path((team_name, id)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
-    let (_, _, found) = find(&state.directory, &team_name, &id)?;
+    let (_, _, found) = find(&state, &team_name, &id)?;
     let found = found.ok_or_else(|| absent(&id))?;
     Ok(([(header::ETAG, etag(found.revision))], Json(shown(&found))).into_response())
 }
 
 /// Creates a destination under the id that the body names.
-pub async fn create<L: Log, S: Store, D: Directories>(
-    State(state): State<Arc<ApiState<L, S, D>>>,
+pub async fn create<L: Log, S: Store>(
+    State(state): State<Arc<ApiState<L, S>>>,
     Path(team_name): Path<String>,
+    headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let team = team(&team_name)?;
     let input: DestinationInput = body::typed("the destination", body::object(body, &[("team", team.as_str())])?)?;
-    if state.directory.destination(&team, &input.id).is_some() {
+    if state.directory()?.destination(&team, &input.id).is_some() {
         return Err(ApiError::Conflict(format!("destination {} exists already", input.id)));
     }
-    write(&state, input, None, Expected::Absent, false).await
+    write(&state, input, None, Expected::Absent, &headers).await
 }
 
 /// Creates a destination or replaces it, but for the secrets that the body does not name.
-pub async fn put<L: Log, S: Store, D: Directories>(
-    State(state): State<Arc<ApiState<L, S, D>>>,
+pub async fn put<L: Log, S: Store>(
+    State(state): State<Arc<ApiState<L, S>>>,
     Path((team_name, id)): Path<(String, String)>,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    let (_, _, current) = find(&state.directory, &team_name, &id)?;
+    let (_, _, current) = find(&state, &team_name, &id)?;
     let expected = match (expected(&headers, current.as_ref().map(|found| found.revision))?, &current) {
         // What is kept was read from this revision; a write in between must not be undone by it.
-        (Expected::Any, Some(current)) => Expected::Revision(current.revision),
+        (Expected::Anything | Expected::Present, Some(current)) => Expected::Revision(current.revision),
         (expected, _) => expected,
     };
     let object = body::object(body, &[("team", &team_name), ("id", &id)])?;
     let input = body::typed("the destination", object)?;
-    write(&state, input, current.as_deref(), expected, is_conditional(&headers)).await
+    write(&state, input, current.as_deref(), expected, &headers).await
 }
 
-pub async fn delete<L: Log, S: Store, D: Directories>(
-    State(state): State<Arc<ApiState<L, S, D>>>,
+pub async fn delete<L: Log, S: Store>(
+    State(state): State<Arc<ApiState<L, S>>>,
     Path((team_name, id)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
-    let (team, id, current) = find(&state.directory, &team_name, &id)?;
+    let (team, id, current) = find(&state, &team_name, &id)?;
     let current = current.ok_or_else(|| absent(id.as_str()))?;
     let expected = expected(&headers, Some(current.revision))?;
-    let edit = Edit { key: destination_key(&team, &id), value: None, expected };
-    edit_one(&state.directory, edit, is_conditional(&headers)).await?;
+    edit_one(&state, destination_key(&team, &id), None::<&Destination>, expected, &headers).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn write<L: Log, S: Store, D: Directories>(
-    state: &ApiState<L, S, D>,
+async fn write<L: Log, S: Store>(
+    state: &ApiState<L, S>,
     input: DestinationInput,
     current: Option<&Destination>,
     expected: Expected,
-    conditional: bool,
+    headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
     let (webhook, generated) = seal(state, &input, current)?;
     let DestinationInput { team, id, name, enabled, limits, retry, .. } = input;
     let mut destination = Destination { team, id, revision: 0, name, enabled, webhook, limits, retry };
-    let faults: Vec<Fault> = validate_destination(&destination).into_iter().map(Fault::from).collect();
+    let faults = validate_destination(&destination);
     if !faults.is_empty() {
         return Err(ApiError::invalid("the destination", faults));
     }
-    let value = serde_json::to_vec(&destination).map_err(|error| ApiError::Internal(error.to_string()))?;
     let key = destination_key(&destination.team, &destination.id);
-    let edit = Edit { key, value: Some(value.into()), expected };
-    destination.revision = edit_one(&state.directory, edit, conditional).await?;
+    destination.revision = edit_one(state, key, Some(&destination), expected, headers).await?;
     let mut answer = shown(&destination);
     if let Some(key) = generated {
         answer["generated_secret"] = json!(key.reveal());
     }
-    let status = if current.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-    Ok((status, [(header::ETAG, etag(destination.revision))], Json(answer)).into_response())
+    Ok((written_status(current.is_some()), [(header::ETAG, etag(destination.revision))], Json(answer)).into_response())
 }
 
 /// The webhook with every secret sealed, and the signing key if one had to be made. All faults at once.
-fn seal<L: Log, S: Store, D: Directories>(
-    state: &ApiState<L, S, D>,
+fn seal<L: Log, S: Store>(
+    state: &ApiState<L, S>,
     input: &DestinationInput,
     current: Option<&Destination>,
 ) -> Result<(Webhook, Option<SigningKey>), ApiError> {
@@ -238,8 +238,8 @@ fn keeps_secrets(input: &WebhookInput) -> bool {
     names_no_key || input.url_has_secret || input.headers.iter().any(|header| header.value.is_none())
 }
 
-fn url<L: Log, S: Store, D: Directories>(
-    state: &ApiState<L, S, D>,
+fn url<L: Log, S: Store>(
+    state: &ApiState<L, S>,
     input: &WebhookInput,
     kept: Option<&PlainWebhook>,
     faults: &mut Vec<Fault>,
@@ -247,16 +247,16 @@ fn url<L: Log, S: Store, D: Directories>(
     let whole = match kept {
         Some(kept) if input.url_has_secret && split_secret(&kept.url).0 == input.url => kept.url.as_str(),
         _ if input.url_has_secret => {
-            faults.push(Fault::new("webhook.url_has_secret", "true", "false, or true with the url unchanged"));
+            faults.push(fault("webhook.url_has_secret", "true", "false, or true with the url unchanged"));
             return None;
         }
         _ => &input.url,
     };
     match check_url(whole, &state.url_rules) {
         Ok(url) => Some(url),
-        Err(fault) => {
-            // The fault never repeats the URL, which may hold a password.
-            faults.push(Fault::new("webhook.url", fault.to_string(), "an https URL of a public address"));
+        Err(refused) => {
+            // It never repeats the URL, which may hold a password.
+            faults.push(fault("webhook.url", refused.to_string(), "an https URL of a public address"));
             None
         }
     }
@@ -266,17 +266,17 @@ fn headers(input: &WebhookInput, kept: Option<&PlainWebhook>, faults: &mut Vec<F
     let mut headers = Vec::with_capacity(input.headers.len());
     for (index, HeaderInput { name, value, .. }) in input.headers.iter().enumerate() {
         let mut refuse = |key: &str, found: String, allowed: &str| {
-            faults.push(Fault::new(format!("webhook.headers[{index}].{key}"), found, allowed));
+            faults.push(fault(format!("webhook.headers[{index}].{key}"), found, allowed));
         };
-        if let Err(fault) = check_header_name(name) {
-            refuse("name", fault.to_string(), "a header name that is not reserved");
+        if let Err(refused) = check_header_name(name) {
+            refuse("name", refused.to_string(), "a header name that is not reserved");
             continue;
         }
         let same = |found: &&(String, SecretString)| found.0.eq_ignore_ascii_case(name);
         match (value, kept.and_then(|kept| kept.headers.iter().find(same))) {
             (Some(value), _) => match check_header_value(value) {
                 Ok(()) => headers.push((name.clone(), value.clone().into())),
-                Err(fault) => refuse("value", fault.to_string(), "visible ASCII"),
+                Err(refused) => refuse("value", refused.to_string(), "visible ASCII"),
             },
             (None, Some((_, value))) => headers.push((name.clone(), value.clone())),
             (None, None) => refuse("value", "nothing".to_owned(), "a value; there is none to be kept"),
@@ -290,7 +290,7 @@ fn signing_keys(input: &WebhookInput, faults: &mut Vec<Fault>) -> Option<Vec<Sig
     let given: Vec<(String, &String)> = match (&input.secret, &input.secrets) {
         (None, None) => return None,
         (Some(_), Some(_)) => {
-            faults.push(Fault::new("webhook.secret", "both secret and secrets", "one of them"));
+            faults.push(fault("webhook.secret", "both secret and secrets", "one of them"));
             return None;
         }
         (Some(secret), None) => vec![("webhook.secret".to_owned(), secret)],
@@ -299,13 +299,13 @@ fn signing_keys(input: &WebhookInput, faults: &mut Vec<Fault>) -> Option<Vec<Sig
         }
     };
     if given.is_empty() {
-        faults.push(Fault::new("webhook.secrets", "an empty list", "at least one; every webhook is signed"));
+        faults.push(fault("webhook.secrets", "an empty list", "at least one; every webhook is signed"));
     }
     let mut keys = Vec::with_capacity(given.len());
     for (path, text) in given {
         match SigningKey::parse(text) {
             Ok(key) => keys.push(key),
-            Err(fault) => faults.push(Fault::new(path, fault.to_string(), "whsec_ and base64 of 24 to 64 bytes")),
+            Err(refused) => faults.push(fault(path, refused.to_string(), "whsec_ and base64 of 24 to 64 bytes")),
         }
     }
     Some(keys)
@@ -314,10 +314,8 @@ fn signing_keys(input: &WebhookInput, faults: &mut Vec<Fault>) -> Option<Vec<Sig
 /// A destination without its secrets.
 fn shown(destination: &Destination) -> Value {
     let Webhook { url, url_secret, secrets, headers, timeout_ms } = &destination.webhook;
-    let headers: Vec<Value> = headers
-        .iter()
-        .map(|header| json!({"name": header.name, "fingerprint": fingerprint(&header.value)}))
-        .collect();
+    let headers: Vec<Value> =
+        headers.iter().map(|header| json!({"name": header.name, "fingerprint": fingerprint(&header.value)})).collect();
     let mut shown = json!({
         "team": destination.team,
         "id": destination.id,
@@ -346,10 +344,10 @@ fn fingerprint(sealed: &Sealed) -> String {
 
 type Found = (TeamId, DestinationId, Option<Arc<Destination>>);
 
-fn find<D: Directories>(directory: &D, team_name: &str, id: &str) -> Result<Found, ApiError> {
+fn find<L, S>(state: &ApiState<L, S>, team_name: &str, id: &str) -> Result<Found, ApiError> {
     let team = team(team_name)?;
     let id = DestinationId::new(id).map_err(|_| absent(id))?;
-    let found = directory.destination(&team, &id);
+    let found = state.directory()?.destination(&team, &id).cloned();
     Ok((team, id, found))
 }
 

@@ -1,63 +1,33 @@
-//! What the API asks of the directory: its current fold, and edits that take effect or say why not.
+//! What handlers of the directory have in common: reading the fold, preconditions, and edits.
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderValue, header};
-use bytes::Bytes;
-use tidings_core::domain::{Destination, DestinationId, Subscription, SubscriptionId, TeamId};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use tidings_core::{directory::Directory, domain::TeamId};
 
-use super::ApiError;
+use super::{ApiError, ApiState};
+use crate::roles::editor::{Edit, EditError, Expected};
 
-/// The directory as this process sees it. Reads never wait; an edit that was answered is seen by every later read.
-pub trait Directories: Clone + Send + Sync + 'static {
-    fn subscription(&self, team: &TeamId, id: &SubscriptionId) -> Option<Arc<Subscription>>;
-    fn destination(&self, team: &TeamId, id: &DestinationId) -> Option<Arc<Destination>>;
-    /// In the order of their ids.
-    fn subscriptions(&self, team: &TeamId) -> Vec<Arc<Subscription>>;
-    /// In the order of their ids.
-    fn destinations(&self, team: &TeamId) -> Vec<Arc<Destination>>;
-    /// Performs all edits or none; the new revision of each.
-    fn edit(&self, edits: Vec<Edit>) -> impl Future<Output = Result<Vec<u64>, EditError>> + Send;
-}
-
-/// One key of the directory to be written or, without a value, deleted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Edit {
-    /// `sub/<team>/<id>` or `dst/<team>/<id>`.
-    pub key: String,
-    /// JSON of the object; its `revision` is set by the editor.
-    pub value: Option<Bytes>,
-    pub expected: Expected,
-}
-
-/// What must be true of the key for the edit to take place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected {
-    Any,
-    Revision(u64),
-    Absent,
-}
-
-/// Why nothing was edited.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EditError {
-    #[error("{key} is not as expected")]
-    Conflict { key: String },
-    #[error("{0}")]
-    Unavailable(String),
+impl<L, S> ApiState<L, S> {
+    /// The directory as this process sees it now.
+    pub(super) fn directory(&self) -> Result<Arc<Directory>, ApiError> {
+        let first_fold = || ApiError::Unavailable("the directory is still being read; try again".to_owned());
+        self.view.current().ok_or_else(first_fold)
+    }
 }
 
 /// What the caller's `If-Match` and `If-None-Match` ask for. `current` is the revision that the fold shows.
 pub fn expected(headers: &HeaderMap, current: Option<u64>) -> Result<Expected, ApiError> {
     let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default().trim());
     match (text(header::IF_MATCH), text(header::IF_NONE_MATCH), current) {
-        (None, None, _) => Ok(Expected::Any),
+        (None, None, _) => Ok(Expected::Anything),
         (None, Some("*"), None) => Ok(Expected::Absent),
         (None, Some("*"), Some(_)) => Err(ApiError::PreconditionFailed("it exists already".to_owned())),
         (None, Some(_), _) => Err(ApiError::bad_request("If-None-Match can only be *")),
         (Some(_), Some(_), _) => Err(ApiError::bad_request("If-Match and If-None-Match exclude each other")),
         (Some(_), None, None) => Err(ApiError::PreconditionFailed("it does not exist".to_owned())),
-        (Some("*"), None, Some(revision)) => Ok(Expected::Revision(revision)),
+        (Some("*"), None, Some(_)) => Ok(Expected::Present),
         (Some(given), None, Some(revision)) if given == etag(revision) => Ok(Expected::Revision(revision)),
         (Some(given), None, Some(revision)) => {
             let message = format!("If-Match is {given}, the current ETag is {}", etag(revision));
@@ -66,21 +36,40 @@ pub fn expected(headers: &HeaderMap, current: Option<u64>) -> Result<Expected, A
     }
 }
 
-/// Performs one edit. A conflict after a precondition that held a moment ago is that precondition failing.
-pub async fn edit_one<D: Directories>(directory: &D, edit: Edit, conditional: bool) -> Result<u64, ApiError> {
-    match directory.edit(vec![edit]).await {
+/// Writes one key, or deletes it, and answers its new revision.
+///
+/// A precondition that held against the fold a moment ago and does not at the editor fails as a precondition.
+pub async fn edit_one<L, S, T: Serialize>(
+    state: &ApiState<L, S>,
+    key: String,
+    object: Option<&T>,
+    expected: Expected,
+    headers: &HeaderMap,
+) -> Result<u64, ApiError> {
+    let value = match object.map(serde_json::to_value) {
+        None => None,
+        Some(Ok(serde_json::Value::Object(object))) => Some(object),
+        Some(Ok(_)) => return Err(ApiError::Internal(format!("{key} is written as something that is no object"))),
+        Some(Err(error)) => return Err(ApiError::Internal(error.to_string())),
+    };
+    let is_conditional = headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_NONE_MATCH);
+    match state.editor.edit(vec![Edit { key, value, expected }]).await {
         Ok(revisions) => {
             revisions.first().copied().ok_or_else(|| ApiError::Internal("an edit gave no revision".to_owned()))
         }
-        Err(EditError::Conflict { .. }) if conditional => {
-            Err(ApiError::PreconditionFailed("it was changed meanwhile; read it and try again".to_owned()))
+        Err(EditError::Unavailable(reason)) => {
+            tracing::warn!(reason, "the directory was not edited");
+            Err(ApiError::Unavailable("the directory cannot be written now; try again".to_owned()))
         }
-        Err(error) => Err(error.into()),
+        Err(error) if is_conditional => Err(ApiError::PreconditionFailed(error.to_string())),
+        Err(error @ EditError::Missing(_)) => Err(ApiError::NotFound(error.to_string())),
+        Err(error @ (EditError::Conflict { .. } | EditError::Exists(_))) => Err(ApiError::Conflict(error.to_string())),
     }
 }
 
-pub fn is_conditional(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_NONE_MATCH)
+/// 201 for what was not there before.
+pub fn written_status(was_there: bool) -> StatusCode {
+    if was_there { StatusCode::OK } else { StatusCode::CREATED }
 }
 
 /// The entity tag of a revision.
@@ -88,11 +77,16 @@ pub fn etag(revision: u64) -> String {
     format!("\"{revision}\"")
 }
 
-/// One page of a sorted list, after the id that a cursor names.
-pub fn page<'l, T>(items: &'l [Arc<T>], id: impl Fn(&T) -> &str, after: Option<&str>, limit: u32) -> (&'l [Arc<T>], bool) {
-    let start = after.map_or(0, |after| items.partition_point(|item| id(item) <= after));
-    let end = items.len().min(start + limit as usize);
-    (&items[start..end], end < items.len())
+/// One page of a list in the order of ids, after the id that a cursor names, and whether there is more.
+pub fn page<'l, T: 'l>(
+    items: impl Iterator<Item = &'l Arc<T>>,
+    id: impl Fn(&T) -> &str,
+    after: Option<&str>,
+    limit: u32,
+) -> (Vec<Arc<T>>, bool) {
+    let mut rest = items.skip_while(|item| after.is_some_and(|after| id(item) <= after));
+    let page = rest.by_ref().take(limit as usize).cloned().collect();
+    (page, rest.next().is_some())
 }
 
 /// A name out of a path; one that cannot exist is not found.
@@ -117,9 +111,9 @@ mod tests {
             });
             assert_eq!(found, expected_status, "{name:?} {current:?}");
         };
-        check(None, Some(3), Ok(Expected::Any));
+        check(None, Some(3), Ok(Expected::Anything));
         check(Some(("if-match", "\"3\"")), Some(3), Ok(Expected::Revision(3)));
-        check(Some(("if-match", "*")), Some(3), Ok(Expected::Revision(3)));
+        check(Some(("if-match", "*")), Some(3), Ok(Expected::Present));
         check(Some(("if-match", "\"2\"")), Some(3), Err(412));
         check(Some(("if-match", "\"2\"")), None, Err(412));
         check(Some(("if-none-match", "*")), None, Ok(Expected::Absent));
@@ -131,7 +125,7 @@ mod tests {
     fn pages_go_on_after_a_name_even_if_it_is_gone() {
         let items: Vec<Arc<String>> = ["a", "c", "e"].map(|name| Arc::new(name.to_owned())).into();
         let check = |after, limit, expected: &[&str], more| {
-            let (found, left) = page(&items, String::as_str, after, limit);
+            let (found, left) = page(items.iter(), String::as_str, after, limit);
             assert_eq!(found.iter().map(|item| item.as_str()).collect::<Vec<_>>(), expected);
             assert_eq!(left, more);
         };

@@ -5,10 +5,9 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
 use serde_json::json;
+use tidings_core::filter::{Fault, MAX_FAULTS};
 
-use super::EditError;
 use crate::{log::LogError, store::StoreError};
 
 /// Ordered by status.
@@ -38,17 +37,6 @@ pub enum ApiError {
     Internal(String),
 }
 
-/// Which key is wrong, what was found there, and what is allowed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Fault {
-    pub path: String,
-    pub found: String,
-    pub allowed: String,
-}
-
-/// The most faults of one answer: the first ones teach, ten thousand do not.
-pub const MAX_FAULTS: usize = 100;
-
 pub async fn no_such_path() -> ApiError {
     ApiError::NotFound("no such path".to_owned())
 }
@@ -66,8 +54,8 @@ impl ApiError {
 
     /// One wrong query parameter or path segment.
     pub fn bad_parameter(name: &str, found: &str, allowed: impl Into<String>) -> ApiError {
-        let fault = Fault::new(name, format!("{found:?}"), allowed);
-        ApiError::BadRequest { message: format!("{name} cannot be read"), faults: vec![fault] }
+        let wrong = fault(name, format!("{found:?}"), allowed);
+        ApiError::BadRequest { message: format!("{name} cannot be read"), faults: vec![wrong] }
     }
 
     pub fn invalid(what: &str, faults: Vec<Fault>) -> ApiError {
@@ -150,19 +138,7 @@ impl From<LogError> for ApiError {
     }
 }
 
-impl From<EditError> for ApiError {
-    fn from(error: EditError) -> ApiError {
-        match error {
-            EditError::Conflict { .. } => ApiError::Conflict("it was changed meanwhile; read it and try again".to_owned()),
-            EditError::Unavailable(reason) => ApiError::Unavailable(reason),
-        }
-    }
-}
-
-// === impl Fault ===
-
-impl Fault {
-    pub fn new(path: impl Into<String>, found: impl Into<String>, allowed: impl Into<String>) -> Fault {
-        Fault { path: path.into(), found: found.into(), allowed: allowed.into() }
-    }
+/// A fault found here, in the words of those that the core finds.
+pub fn fault(path: impl Into<String>, found: impl Into<String>, allowed: impl Into<String>) -> Fault {
+    Fault { path: path.into(), found: found.into(), allowed: allowed.into() }
 }

@@ -18,7 +18,7 @@ use tidings_core::{
     domain::{Event, Output, Record},
 };
 
-use super::{ApiError, ApiState, Directories, MAX_EVENTS_BODY, body, error::Fault};
+use super::{ApiError, ApiState, MAX_EVENTS_BODY, body, error::fault};
 use crate::{log::Log, store::Store, telemetry::facts};
 
 /// The most events of one request.
@@ -27,8 +27,8 @@ pub const MAX_EVENTS: usize = 10_000;
 const MEDIA_TYPES: &str = "application/json, application/cloudevents+json, application/cloudevents-batch+json \
                            or application/x-ndjson";
 
-pub async fn publish<L: Log, S: Store, D: Directories>(
-    State(state): State<Arc<ApiState<L, S, D>>>,
+pub async fn publish<L: Log, S: Store>(
+    State(state): State<Arc<ApiState<L, S>>>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let media_type = body::media_type(request.headers());
@@ -53,7 +53,7 @@ pub async fn publish<L: Log, S: Store, D: Directories>(
                 value: Some(item),
                 headers: Vec::new(),
             }),
-            Err(poison) => faults.push(Fault::new(
+            Err(poison) => faults.push(fault(
                 format!("[{index}]"),
                 poison.to_string(),
                 "a CloudEvent with a team, or {team, type, data}",
@@ -69,7 +69,7 @@ pub async fn publish<L: Log, S: Store, D: Directories>(
     Ok((StatusCode::ACCEPTED, Json(json!({"accepted": accepted}))).into_response())
 }
 
-fn read<L: Log, S: Store, D: Directories>(state: &ApiState<L, S, D>, item: &Bytes) -> Result<Event, Poison> {
+fn read<L: Log, S: Store>(state: &ApiState<L, S>, item: &Bytes) -> Result<Event, Poison> {
     if item.len() > state.max_event_bytes {
         let detail = format!("{} bytes; log.max_event_bytes is {}", item.len(), state.max_event_bytes);
         return Err(Poison::new(Reason::TooLarge, detail));
@@ -114,7 +114,8 @@ mod tests {
 
     fn check(split: fn(&Bytes) -> Result<Vec<Bytes>, ApiError>, body: &'static str, expected: Option<&[&str]>) {
         let items = split(&Bytes::from_static(body.as_bytes())).ok();
-        let items = items.map(|items| items.iter().map(|i| String::from_utf8_lossy(i).into_owned()).collect::<Vec<_>>());
+        let items =
+            items.map(|items| items.iter().map(|i| String::from_utf8_lossy(i).into_owned()).collect::<Vec<_>>());
         assert_eq!(items, expected.map(|list| list.iter().map(|item| (*item).to_owned()).collect()), "{body}");
     }
 

@@ -10,7 +10,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{ApiState, Directories};
+use super::ApiState;
 use crate::{log::Log, store::Store};
 
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -20,9 +20,7 @@ pub async fn alive() -> &'static str {
     "alive\n"
 }
 
-pub async fn ready<L: Log, S: Store, D: Directories>(
-    State(state): State<Arc<ApiState<L, S, D>>>,
-) -> impl IntoResponse {
+pub async fn ready<L: Log, S: Store>(State(state): State<Arc<ApiState<L, S>>>) -> impl IntoResponse {
     let reasons = state.readiness.reasons();
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let reasons: serde_json::Map<String, serde_json::Value> =
@@ -30,8 +28,6 @@ pub async fn ready<L: Log, S: Store, D: Directories>(
     (status, Json(json!({"ready": reasons.is_empty(), "reasons": reasons})))
 }
 
-pub async fn metrics<L: Log, S: Store, D: Directories>(
-    State(state): State<Arc<ApiState<L, S, D>>>,
-) -> impl IntoResponse {
+pub async fn metrics<L: Log, S: Store>(State(state): State<Arc<ApiState<L, S>>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, PROMETHEUS_TEXT)], state.metrics.render())
 }

@@ -9,19 +9,19 @@ use axum::{
 use serde_json::{Value, json};
 use tidings_core::{
     domain::{
-        Attempt, DestinationId, ErrorClass, Event, NotificationId, Outcome, Position, Record, SubscriptionId, TeamId,
+        Attempt, DestinationId, ErrorClass, NotificationId, Outcome, Position, Record, SubscriptionId, TeamId,
         TopicPartition, attempt::OUTCOMES,
     },
     message::{self, curl::curl},
 };
 
-use super::{ApiError, ApiState, Directories, cursor, directory::team, query::Parameters};
+use super::{ApiError, ApiState, cursor, directory::team, query::Parameters};
 use crate::{
     log::{Log, LogError, Reader},
     store::{AttemptQuery, Notification, NotificationQuery, Status, Store},
 };
 
-type Shared<L, S, D> = State<Arc<ApiState<L, S, D>>>;
+type Shared<L, S> = State<Arc<ApiState<L, S>>>;
 /// Where a listing goes on: the last row's time in milliseconds, notification and attempt.
 type Place = (i64, NotificationId, u32);
 
@@ -32,52 +32,52 @@ const MAX_ATTEMPTS: u32 = 1_000;
 /// How long the log may take to give one record.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub async fn notifications<L: Log, S: Store, D: Directories>(
-    State(state): Shared<L, S, D>,
+pub async fn notifications<L: Log, S: Store>(
+    State(state): Shared<L, S>,
     Path(team_name): Path<String>,
     parameters: Parameters,
 ) -> Result<Json<Value>, ApiError> {
     list_notifications(&state, Some(team(&team_name)?), parameters).await
 }
 
-pub async fn notifications_of_all<L: Log, S: Store, D: Directories>(
-    State(state): Shared<L, S, D>,
+pub async fn notifications_of_all<L: Log, S: Store>(
+    State(state): Shared<L, S>,
     parameters: Parameters,
 ) -> Result<Json<Value>, ApiError> {
     list_notifications(&state, None, parameters).await
 }
 
-pub async fn attempts<L: Log, S: Store, D: Directories>(
-    State(state): Shared<L, S, D>,
+pub async fn attempts<L: Log, S: Store>(
+    State(state): Shared<L, S>,
     Path(team_name): Path<String>,
     parameters: Parameters,
 ) -> Result<Json<Value>, ApiError> {
     list_attempts(&state, Some(team(&team_name)?), parameters).await
 }
 
-pub async fn attempts_of_all<L: Log, S: Store, D: Directories>(
-    State(state): Shared<L, S, D>,
+pub async fn attempts_of_all<L: Log, S: Store>(
+    State(state): Shared<L, S>,
     parameters: Parameters,
 ) -> Result<Json<Value>, ApiError> {
     list_attempts(&state, None, parameters).await
 }
 
-pub async fn notification<L: Log, S: Store, D: Directories>(
-    State(state): Shared<L, S, D>,
+pub async fn notification<L: Log, S: Store>(
+    State(state): Shared<L, S>,
     Path((team_name, id)): Path<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
     show_notification(&state, Some(team(&team_name)?), &id).await
 }
 
-pub async fn notification_of_any<L: Log, S: Store, D: Directories>(
-    State(state): Shared<L, S, D>,
+pub async fn notification_of_any<L: Log, S: Store>(
+    State(state): Shared<L, S>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     show_notification(&state, None, &id).await
 }
 
-async fn list_notifications<L: Log, S: Store, D: Directories>(
-    state: &ApiState<L, S, D>,
+async fn list_notifications<L: Log, S: Store>(
+    state: &ApiState<L, S>,
     team: Option<TeamId>,
     parameters: Parameters,
 ) -> Result<Json<Value>, ApiError> {
@@ -88,8 +88,8 @@ async fn list_notifications<L: Log, S: Store, D: Directories>(
     Ok(Json(json!({"items": rows.iter().map(shown).collect::<Vec<_>>(), "next": next})))
 }
 
-async fn list_attempts<L: Log, S: Store, D: Directories>(
-    state: &ApiState<L, S, D>,
+async fn list_attempts<L: Log, S: Store>(
+    state: &ApiState<L, S>,
     team: Option<TeamId>,
     parameters: Parameters,
 ) -> Result<Json<Value>, ApiError> {
@@ -124,8 +124,8 @@ async fn list_attempts<L: Log, S: Store, D: Directories>(
 }
 
 /// One notification with all its attempts, its event, and the request as a command.
-async fn show_notification<L: Log, S: Store, D: Directories>(
-    state: &ApiState<L, S, D>,
+async fn show_notification<L: Log, S: Store>(
+    state: &ApiState<L, S>,
     team: Option<TeamId>,
     id: &str,
 ) -> Result<Json<Value>, ApiError> {
@@ -145,32 +145,19 @@ async fn show_notification<L: Log, S: Store, D: Directories>(
 }
 
 /// Adds what was sent, as it would be sent now: redacted by the catalog, without the secrets of the destination.
-fn show_request<L: Log, S: Store, D: Directories>(
-    state: &ApiState<L, S, D>,
+fn show_request<L: Log, S: Store>(
+    state: &ApiState<L, S>,
     last: &Attempt,
     record: &Record,
     shown: &mut Value,
 ) -> Result<(), ApiError> {
     let Ok(decoded) = state.decoder.decode(record) else { return Ok(()) };
-    let Ok(body) = render(state, &decoded.event, record) else { return Ok(()) };
+    let Ok(body) = message::body(&decoded.event, record.timestamp, &state.catalog) else { return Ok(()) };
     shown["event"] = serde_json::from_slice(&body).map_err(|error| ApiError::Internal(error.to_string()))?;
-    if let Some(destination) = state.directory.destination(&last.team, &last.destination) {
-        shown["curl"] = json!(curl(&destination, &last.notification, &body));
+    if let Some(destination) = state.directory()?.destination(&last.team, &last.destination) {
+        shown["curl"] = json!(curl(destination, &last.notification, &body));
     }
     Ok(())
-}
-
-fn render<L, S, D>(
-    state: &ApiState<L, S, D>,
-    event: &Event,
-    record: &Record,
-) -> Result<bytes::Bytes, message::BodyError> {
-    let known = state.catalog.get(&event.event_type);
-    let sensitive: Vec<Vec<String>> = known
-        .map(|known| known.fields.iter().filter(|field| field.sensitive).map(|field| field.path.clone()).collect())
-        .unwrap_or_default();
-    let summary = known.and_then(|known| known.summary.as_deref());
-    message::render(event, record.timestamp, message::Presentation { sensitive: &sensitive, summary })
 }
 
 /// The record at a position; `None` if the log no longer holds it.
@@ -189,8 +176,8 @@ pub async fn record_at<L: Log>(log: &L, position: &Position) -> Result<Option<Re
     Ok(records.into_iter().find(|record| record.offset == position.offset))
 }
 
-fn query<L, S, D>(
-    state: &ApiState<L, S, D>,
+fn query<L, S>(
+    state: &ApiState<L, S>,
     what: &str,
     team: Option<TeamId>,
     mut parameters: Parameters,

@@ -35,7 +35,7 @@ pub mod token;
 use std::{
     future::Future,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -55,23 +55,24 @@ use tidings_core::{
 use tokio::net::TcpListener;
 use tower_http::timeout::TimeoutLayer;
 
-pub use directory::{Directories, Edit, EditError, Expected};
 pub use error::ApiError;
 pub use token::Token;
 
 use crate::{
     config::Topics,
     log::Log,
+    roles::{Clock, DirectoryView, SystemClock, editor::Editor},
     secrets::KeyRing,
     store::Store,
     telemetry::{Readiness, facts},
 };
 
 /// What handlers work with. Shared by all of them as an [`Arc`].
-pub struct ApiState<L, S, D> {
+pub struct ApiState<L, S> {
     pub log: L,
     pub store: S,
-    pub directory: D,
+    pub view: DirectoryView,
+    pub editor: Editor,
     pub catalog: Arc<Catalog>,
     pub decoder: Arc<Decoder>,
     pub keys: Arc<KeyRing>,
@@ -91,8 +92,8 @@ pub const MAX_BODY: usize = 512 * 1024;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// Answers requests until `stop` is done, then finishes those begun.
-pub async fn serve<L: Log, S: Store, D: Directories>(
-    state: Arc<ApiState<L, S, D>>,
+pub async fn serve<L: Log, S: Store>(
+    state: Arc<ApiState<L, S>>,
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
@@ -101,7 +102,7 @@ pub async fn serve<L: Log, S: Store, D: Directories>(
 }
 
 /// Every route.
-pub fn router<L: Log, S: Store, D: Directories>(state: Arc<ApiState<L, S, D>>) -> Router {
+pub fn router<L: Log, S: Store>(state: Arc<ApiState<L, S>>) -> Router {
     let guarded = Router::new()
         .route("/v1/teams/{team}/subscriptions", get(subscriptions::list).post(subscriptions::create))
         .route(
@@ -124,11 +125,7 @@ pub fn router<L: Log, S: Store, D: Directories>(state: Arc<ApiState<L, S, D>>) -
         .route("/v1/explain", post(explain::explain))
         .route("/metrics", get(health::metrics))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .merge(
-            Router::new()
-                .route("/v1/events", post(events::publish))
-                .layer(DefaultBodyLimit::max(MAX_EVENTS_BODY)),
-        )
+        .merge(Router::new().route("/v1/events", post(events::publish)).layer(DefaultBodyLimit::max(MAX_EVENTS_BODY)))
         .route_layer(middleware::from_fn_with_state(state.clone(), token::require));
     guarded
         .route("/healthz", get(health::alive))
@@ -150,6 +147,5 @@ async fn count(path: MatchedPath, request: Request, next: Next) -> Response {
 
 /// The system clock, for the edges of the program: the core gets time as an argument.
 pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    SystemClock.now()
 }

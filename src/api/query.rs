@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn what_is_unknown_double_or_unreadable_is_refused() {
-        let given = |pairs: &[(&str, &str)]| Parameters(pairs.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect());
+        let given =
+            |pairs: &[(&str, &str)]| Parameters(pairs.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect());
         assert_eq!(given(&[]).limit(), Ok(DEFAULT_LIMIT));
         assert_eq!(given(&[("limit", "1000")]).limit(), Ok(1_000));
         assert!(given(&[("limit", "0")]).limit().is_err());

@@ -15,112 +15,111 @@ use tidings_core::{
 };
 
 use super::{
-    ApiError, ApiState, Directories, Edit, Expected,
+    ApiError, ApiState,
     body::{self, JsonBody},
     cursor,
-    directory::{edit_one, etag, expected, is_conditional, page, team},
-    error::Fault,
+    directory::{edit_one, etag, expected, page, team, written_status},
+    error::fault,
     query::Parameters,
 };
-use crate::{log::Log, store::Store};
+use crate::{log::Log, roles::editor::Expected, store::Store};
 
-pub async fn list<L: Log, S: Store, D: Directories>(
-    State(state): State<Arc<ApiState<L, S, D>>>,
+pub async fn list<L: Log, S: Store>(
+    State(state): State<Arc<ApiState<L, S>>>,
     Path(team_name): Path<String>,
     mut parameters: Parameters,
 ) -> Result<Json<Value>, ApiError> {
     let team = team(&team_name)?;
     let listing = format!("subscriptions/{team}");
     let limit = parameters.limit()?;
-    let after = parameters.text("cursor")?.map(|text| cursor::open::<String>(&state.token, &listing, &text)).transpose()?;
+    let after =
+        parameters.text("cursor")?.map(|text| cursor::open::<String>(&state.token, &listing, &text)).transpose()?;
     parameters.end()?;
-    let all = state.directory.subscriptions(&team);
-    let (items, more) = page(&all, |item| item.id.as_str(), after.as_deref(), limit);
+    let directory = state.directory()?;
+    let (items, more) = page(directory.subscriptions(&team), |item| item.id.as_str(), after.as_deref(), limit);
     let next = items.last().filter(|_| more).map(|last| cursor::seal(&state.token, &listing, &last.id.as_str()));
     Ok(Json(json!({"items": items, "next": next})))
 }
 
-pub async fn show<L: Log, S: Store, D: Directories>(
-    State(state): State<Arc<ApiState<L, S, D>>>,
+pub async fn show<L: Log, S: Store>(
+    State(state): State<Arc<ApiState<L, S>>>,
     Path((team_name, id)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
-    let (_, _, found) = find(&state.directory, &team_name, &id)?;
+    let (_, _, found) = find(&state, &team_name, &id)?;
     let found = found.ok_or_else(|| absent(&id))?;
     Ok(([(header::ETAG, etag(found.revision))], Json(&*found)).into_response())
 }
 
 /// Creates a subscription under the id that the body names.
-pub async fn create<L: Log, S: Store, D: Directories>(
-    State(state): State<Arc<ApiState<L, S, D>>>,
+pub async fn create<L: Log, S: Store>(
+    State(state): State<Arc<ApiState<L, S>>>,
     Path(team_name): Path<String>,
+    headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let team = team(&team_name)?;
     let subscription: Subscription = body::typed("the subscription", body::object(body, &[("team", team.as_str())])?)?;
-    if state.directory.subscription(&team, &subscription.id).is_some() {
+    if state.directory()?.subscription(&team, &subscription.id).is_some() {
         return Err(ApiError::Conflict(format!("subscription {} exists already", subscription.id)));
     }
-    write(&state, subscription, Expected::Absent, false, StatusCode::CREATED).await
+    write(&state, subscription, Expected::Absent, &headers, StatusCode::CREATED).await
 }
 
 /// Creates a subscription or replaces it as a whole.
-pub async fn put<L: Log, S: Store, D: Directories>(
-    State(state): State<Arc<ApiState<L, S, D>>>,
+pub async fn put<L: Log, S: Store>(
+    State(state): State<Arc<ApiState<L, S>>>,
     Path((team_name, id)): Path<(String, String)>,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    let (_, _, current) = find(&state.directory, &team_name, &id)?;
+    let (_, _, current) = find(&state, &team_name, &id)?;
     let expected = expected(&headers, current.as_ref().map(|found| found.revision))?;
     let object = body::object(body, &[("team", &team_name), ("id", &id)])?;
-    let status = if current.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-    write(&state, body::typed("the subscription", object)?, expected, is_conditional(&headers), status).await
+    let status = written_status(current.is_some());
+    write(&state, body::typed("the subscription", object)?, expected, &headers, status).await
 }
 
-pub async fn delete<L: Log, S: Store, D: Directories>(
-    State(state): State<Arc<ApiState<L, S, D>>>,
+pub async fn delete<L: Log, S: Store>(
+    State(state): State<Arc<ApiState<L, S>>>,
     Path((team_name, id)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
-    let (team, id, current) = find(&state.directory, &team_name, &id)?;
+    let (team, id, current) = find(&state, &team_name, &id)?;
     let current = current.ok_or_else(|| absent(id.as_str()))?;
     let expected = expected(&headers, Some(current.revision))?;
-    let edit = Edit { key: subscription_key(&team, &id), value: None, expected };
-    edit_one(&state.directory, edit, is_conditional(&headers)).await?;
+    edit_one(&state, subscription_key(&team, &id), None::<&Subscription>, expected, &headers).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn write<L: Log, S: Store, D: Directories>(
-    state: &ApiState<L, S, D>,
+async fn write<L: Log, S: Store>(
+    state: &ApiState<L, S>,
     mut subscription: Subscription,
     expected: Expected,
-    conditional: bool,
+    headers: &HeaderMap,
     status: StatusCode,
 ) -> Result<Response, ApiError> {
-    let mut faults: Vec<Fault> =
-        validate_subscription(&subscription, &state.catalog).into_iter().map(Fault::from).collect();
+    let mut faults = validate_subscription(&subscription, &state.catalog);
+    let directory = state.directory()?;
     for (index, destination) in subscription.destinations.iter().enumerate() {
-        if state.directory.destination(&subscription.team, destination).is_none() {
+        if directory.destination(&subscription.team, destination).is_none() {
             let path = format!("destinations[{index}]");
-            faults.push(Fault::new(path, format!("{:?}", destination.as_str()), "a destination that the team has"));
+            faults.push(fault(path, format!("{:?}", destination.as_str()), "a destination that the team has"));
         }
     }
     if !faults.is_empty() {
         return Err(ApiError::invalid("the subscription", faults));
     }
-    let value = serde_json::to_vec(&subscription).map_err(|error| ApiError::Internal(error.to_string()))?;
     let key = subscription_key(&subscription.team, &subscription.id);
-    let edit = Edit { key, value: Some(value.into()), expected };
-    subscription.revision = edit_one(&state.directory, edit, conditional).await?;
+    subscription.revision = edit_one(state, key, Some(&subscription), expected, headers).await?;
     Ok((status, [(header::ETAG, etag(subscription.revision))], Json(&subscription)).into_response())
 }
 
 type Found = (TeamId, SubscriptionId, Option<Arc<Subscription>>);
 
-fn find<D: Directories>(directory: &D, team_name: &str, id: &str) -> Result<Found, ApiError> {
+fn find<L, S>(state: &ApiState<L, S>, team_name: &str, id: &str) -> Result<Found, ApiError> {
     let team = team(team_name)?;
     let id = SubscriptionId::new(id).map_err(|_| absent(id))?;
-    let found = directory.subscription(&team, &id);
+    let found = state.directory()?.subscription(&team, &id).cloned();
     Ok((team, id, found))
 }
 

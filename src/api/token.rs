@@ -16,7 +16,7 @@ use axum::{
     response::Response,
 };
 
-use super::{ApiError, ApiState, Directories};
+use super::{ApiError, ApiState};
 use crate::{
     config::{Mode, Settings},
     log::Log,
@@ -61,8 +61,8 @@ pub fn prepare(settings: &Settings) -> anyhow::Result<Token> {
 }
 
 /// Refuses every request that does not bear the token.
-pub async fn require<L: Log, S: Store, D: Directories>(
-    State(state): State<Arc<ApiState<L, S, D>>>,
+pub async fn require<L: Log, S: Store>(
+    State(state): State<Arc<ApiState<L, S>>>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
@@ -112,10 +112,7 @@ fn make(path: &Path) -> anyhow::Result<Token> {
 
 impl Token {
     pub fn new(text: &str) -> Token {
-        Token {
-            hash: blake3::hash(text.as_bytes()),
-            cursor_key: blake3::derive_key(CURSOR_CONTEXT, text.as_bytes()),
-        }
+        Token { hash: blake3::hash(text.as_bytes()), cursor_key: blake3::derive_key(CURSOR_CONTEXT, text.as_bytes()) }
     }
 
     fn is(&self, given: &str) -> bool {

@@ -1,14 +1,19 @@
 //! `tidings check`: one line per finding with its remedy; exit code 1 if anything is wrong.
 //!
-//! It looks and changes nothing. In embedded mode the data folder belongs to the running process, so what is in it is
+//! It looks and changes nothing, but that a store is brought up to date as at any start. In embedded mode the data folder belongs to the running process, so what is in it is
 //! asked of its API.
 
 use std::{fmt, sync::Arc};
 
-use super::Global;
+use anyhow::bail;
+use serde_json::json;
+
+use super::{Global, client::Client, output, sources};
 use crate::{
-    config::{ConfigFault, Settings, load, topic_specs},
+    config::{Mode, Settings, Topics, load, topic_specs},
     log::{Log, LogError, TopicSpec, TopicState},
+    secrets::KeyRing,
+    store::{Store, postgres::Postgres},
 };
 
 /// One thing that was looked at.
@@ -24,6 +29,144 @@ pub struct Finding {
 pub struct Trouble {
     pub found: String,
     pub remedy: String,
+}
+
+/// Connections that a check needs.
+const CONNECTIONS: u32 = 2;
+
+pub async fn run(global: &Global) -> anyhow::Result<()> {
+    let findings = look(global).await;
+    if global.json {
+        let rows = findings.iter().map(|finding| {
+            let trouble = finding.trouble.as_ref();
+            json!({
+                "subject": finding.subject,
+                "ok": trouble.is_none(),
+                "found": trouble.map(|trouble| &trouble.found),
+                "remedy": trouble.map(|trouble| &trouble.remedy),
+            })
+        });
+        output::json(&rows.collect());
+    } else {
+        findings.iter().for_each(|finding| println!("{finding}"));
+    }
+    match findings.iter().filter(|finding| finding.trouble.is_some()).count() {
+        0 => Ok(()),
+        problems => bail!("{problems} problem(s)"),
+    }
+}
+
+async fn look(global: &Global) -> Vec<Finding> {
+    let settings = match load(&sources(global)) {
+        Ok(settings) => settings,
+        Err(faults) => {
+            let bad = |fault: &crate::config::ConfigFault| {
+                let subject = format!("configuration {} {}", fault.origin, fault.path);
+                Finding::bad(subject.trim_end(), &fault.found, &format!("allowed: {}", fault.allowed))
+            };
+            return faults.iter().map(bad).collect();
+        }
+    };
+    let mut findings = vec![Finding::good("configuration")];
+    match settings.mode {
+        Mode::Embedded => findings.extend(running(global, &settings).await),
+        Mode::Distributed => {
+            findings.push(keys(&settings));
+            findings.extend(kafka(&settings).await);
+            findings.push(store(&settings).await);
+        }
+    }
+    findings
+}
+
+/// In embedded mode the process that owns the data folder knows best.
+async fn running(global: &Global, settings: &Settings) -> Vec<Finding> {
+    let folder = &settings.data.dir;
+    if !folder.join("log.db").exists() {
+        return vec![Finding::good(format!("data folder {} (new; `tidings up` fills it)", folder.display()))];
+    }
+    let answer = match Client::new(global) {
+        Ok(client) => client.readiness().await,
+        Err(error) => Err(error),
+    };
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return vec![keys(settings), Finding::bad("process", &format!("{error:#}"), "`tidings up`")],
+    };
+    let reasons = answer["reasons"].as_object().cloned().unwrap_or_default();
+    let mut findings = vec![keys(settings)];
+    match reasons.is_empty() {
+        true => findings.push(Finding::good("process")),
+        false => findings.extend(reasons.iter().map(|(condition, reason)| {
+            Finding::bad(format!("process, {condition}"), &output::cell(reason), "see its log")
+        })),
+    }
+    findings
+}
+
+fn keys(settings: &Settings) -> Finding {
+    let given = settings.secrets.keys.expose();
+    let ring = if given.is_empty() { KeyRing::load(&settings.keys_file()) } else { KeyRing::parse(given) };
+    match ring {
+        Ok(_) => Finding::good("key ring"),
+        Err(error) => Finding::bad(
+            "key ring",
+            &error.to_string(),
+            "give secrets.keys_file or secrets.keys (TIDINGS__SECRETS__KEYS): <key id>:<base64 of 32 bytes>",
+        ),
+    }
+}
+
+#[cfg(feature = "kafka")]
+async fn kafka(settings: &Settings) -> Vec<Finding> {
+    let unreachable = |error: LogError| {
+        vec![Finding::bad("kafka", &error.to_string(), "look at log.kafka.brokers and log.kafka.properties")]
+    };
+    let log = match super::topics::kafka(settings) {
+        Ok(log) => log,
+        Err(error) => return unreachable(error),
+    };
+    let specs = topic_specs(settings);
+    let mut findings = match topics(&log, &specs).await {
+        Ok(findings) => findings,
+        Err(error) => return unreachable(error),
+    };
+    findings.extend(foreign(&log, &settings.topics(), &specs).await);
+    findings
+}
+
+#[cfg(not(feature = "kafka"))]
+async fn kafka(_: &Settings) -> Vec<Finding> {
+    vec![Finding::bad("kafka", "this program was built without Kafka", "build it with the feature `kafka`")]
+}
+
+/// Events topics of others must exist; how they are set is their owners' business.
+#[cfg(feature = "kafka")]
+async fn foreign<L: Log>(log: &L, topics: &Topics, own: &[TopicSpec]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for name in topics.events.iter().filter(|name| own.iter().all(|spec| spec.name != **name)) {
+        findings.push(match log.topics(std::slice::from_ref(name)).await {
+            Ok(found) if found.is_empty() => Finding::bad(
+                format!("topic {name}"),
+                "absent",
+                "its owner creates it, or log.events_topics names another",
+            ),
+            Ok(_) => Finding::good(format!("topic {name}")),
+            Err(error) => Finding::bad(format!("topic {name}"), &error.to_string(), "look at the brokers"),
+        });
+    }
+    findings
+}
+
+async fn store(settings: &Settings) -> Finding {
+    let answers = match Postgres::connect(settings.store.url.expose(), CONNECTIONS).await {
+        Ok(store) => store.ping().await,
+        Err(error) => Err(error),
+    };
+    match answers {
+        Ok(()) => Finding::good("store"),
+        Err(error) => Finding::bad("store", &error.to_string(), "look at store.url and at the server"),
+    }
 }
 
 /// Compares topics as they are with what they must be. Settings that a log does not tell are not compared.

@@ -67,6 +67,13 @@ impl Client {
         self.answer(self.http.request(Method::GET, url)).await
     }
 
+    /// `/readyz`, whose refusal is an answer too.
+    pub async fn readiness(&self) -> anyhow::Result<Value> {
+        let answer = self.http.get(format!("{}/readyz", self.base)).send().await;
+        let answer = answer.with_context(|| format!("no answer from {}", self.base))?;
+        Ok(serde_json::from_slice(&answer.bytes().await?)?)
+    }
+
     pub async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(body) = body {

@@ -48,11 +48,14 @@ fn text(answer: &Value) -> String {
     let mark = |held: &Value| if held == &json!(true) { "yes" } else { "no " };
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let mut text = format!("{}  {}\n", mark(&answer["matches"]), output::cell(&answer["verdict"]));
-    for selector in list(&answer["selectors"]) {
-        let path = output::cell(&selector["path"]);
-        text.push_str(&format!("  {}  {path}  type {}\n", mark(&selector["matches"]), output::cell(&selector["type"])));
+    for (index, selector) in list(&answer["selectors"]).iter().enumerate() {
+        let wanted = output::cell(&selector["type"]);
+        let of_type = output::cell(&answer["type"]);
+        text.push_str(&format!("  {}  events[{index}]\n", mark(&selector["matched"])));
+        text.push_str(&format!("    {}  type  {wanted}; found {of_type}\n", mark(&selector["type_matches"])));
         for condition in list(&selector["conditions"]) {
-            let found = if condition["found"].is_null() { "nothing".to_owned() } else { condition["found"].to_string() };
+            let found =
+                if condition["found"].is_null() { "nothing".to_owned() } else { condition["found"].to_string() };
             let path = output::cell(&condition["path"]);
             let wanted = output::cell(&condition["condition"]);
             text.push_str(&format!("    {}  {path}  {wanted}; found {found}\n", mark(&condition["held"])));

@@ -71,7 +71,14 @@ pub async fn notifications(command: Notifications, global: &Global) -> anyhow::R
         return Ok(());
     }
     let rows = [
-        "status", "team", "subscription", "destination", "event_type", "event_id", "position", "index_version",
+        "status",
+        "team",
+        "subscription",
+        "destination",
+        "event_type",
+        "event_id",
+        "position",
+        "index_version",
         "next_attempt_at",
     ];
     for key in rows.iter().filter(|key| !notification[**key].is_null()) {

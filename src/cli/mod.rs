@@ -97,7 +97,9 @@ pub enum Command {
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let global = &cli.global;
     match cli.command {
-        Command::Up(_) | Command::Match | Command::Send | Command::Api => bail!("roles are started by the program itself"),
+        Command::Up(_) | Command::Match | Command::Send | Command::Api => {
+            bail!("roles are started by the program itself")
+        }
         Command::Topics(command) => topics::run(command, &settings(global)?).await,
         Command::Check => check::run(global).await,
         Command::Publish(command) => publish::run(command, global).await,

@@ -27,9 +27,28 @@ pub async fn run(command: Topics, settings: &Settings) -> anyhow::Result<()> {
     }
     match settings.mode {
         Mode::Embedded => println!("in embedded mode, `tidings up` creates its own topics"),
-        Mode::Distributed => create_on_kafka(settings).await?,
+        #[cfg(feature = "kafka")]
+        Mode::Distributed => {
+            let log = kafka(settings)?;
+            for name in create(&log, topic_specs(settings)).await? {
+                println!("{name} created");
+            }
+        }
+        #[cfg(not(feature = "kafka"))]
+        Mode::Distributed => anyhow::bail!("this program was built without Kafka"),
     }
     Ok(())
+}
+
+/// The log of the distributed mode.
+#[cfg(feature = "kafka")]
+pub fn kafka(settings: &Settings) -> Result<crate::log::kafka::KafkaLog, LogError> {
+    let kafka = &settings.log.kafka;
+    crate::log::kafka::KafkaLog::new(crate::log::kafka::KafkaSettings {
+        brokers: kafka.brokers.clone(),
+        properties: kafka.properties.0.clone(),
+        client_id: format!("tidings-{}", settings.process_name()),
+    })
 }
 
 /// Creates what is missing and returns the names of what was created.
@@ -92,6 +111,11 @@ fn commands(settings: &Settings) -> String {
     acl("API", &["Describe"], "--topic", &topics.deliveries);
     acl("API", &["Describe"], "--group", &match_group);
     acl("API", &["Describe"], "--group", &send_group);
-    acl("API", &write, "--transactional-id", &format!("{} --resource-pattern-type prefixed", settings.log.topic_prefix));
+    acl(
+        "API",
+        &write,
+        "--transactional-id",
+        &format!("{} --resource-pattern-type prefixed", settings.log.topic_prefix),
+    );
     text
 }

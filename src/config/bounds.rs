@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
+use tidings_core::codec::MAX_EVENT_BYTES;
 use toml::{Table, Value};
 
 use super::{ConfigFault, Mode, Settings, layers::find};
@@ -31,20 +32,20 @@ enum Rule {
 const RULES: &[(&str, Rule)] = &[
     ("mode", Rule::OneOf(&["embedded", "distributed"])),
     ("data.dir", Rule::Text(|text| !text.is_empty(), "a folder")),
-    ("process.name", Rule::Text(|text| text.is_empty() || is_name(text, MAX_PROCESS_NAME), "up to 128 of A-Z a-z 0-9 . _ -")),
+    (
+        "process.name",
+        Rule::Text(|text| text.is_empty() || is_name(text, MAX_PROCESS_NAME), "up to 128 of A-Z a-z 0-9 . _ -"),
+    ),
     (
         "api.listen",
-        Rule::Text(
-            |text| text.parse::<SocketAddr>().is_ok(),
-            "an IP address and a port, for example 127.0.0.1:8470",
-        ),
+        Rule::Text(|text| text.parse::<SocketAddr>().is_ok(), "an IP address and a port, for example 127.0.0.1:8470"),
     ),
     ("api.token", Rule::Text(|text| text.is_empty() || is_token(text), "at least 32 visible ASCII characters")),
     ("log.topic_prefix", Rule::Text(|text| is_name(text, MAX_TOPIC_PREFIX), "1 to 64 of A-Z a-z 0-9 . _ -")),
     ("log.events_topics", Rule::Items(|text| is_name(text, MAX_TOPIC_NAME), "1 to 249 of A-Z a-z 0-9 . _ -")),
     ("log.partitions", Rule::Range(1, 1_000)),
     ("log.replication", Rule::Range(1, 9)),
-    ("log.max_event_bytes", Rule::Range(1_024, 1_048_576)),
+    ("log.max_event_bytes", Rule::Range(1_024, MAX_EVENT_BYTES as i64)),
     ("log.outputs", Rule::OneOf(&["transactional", "at_least_once"])),
     ("store.max_connections", Rule::Range(2, 1_000)),
     ("match.batch_records", Rule::Range(1, 100_000)),

@@ -40,7 +40,10 @@ mod tests {
     fn the_page_in_docs_is_the_one_made_here() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
         let found = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(found == super::page(), "docs/configuration.md is old: `cargo run -- config doc > docs/configuration.md`");
+        assert!(
+            found == super::page(),
+            "docs/configuration.md is old: `cargo run -- config doc > docs/configuration.md`"
+        );
     }
 
     #[test]

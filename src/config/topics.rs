@@ -90,8 +90,10 @@ mod tests {
     fn foreign_events_topics_are_not_created() {
         let flags = vec!["log.topic_prefix=x.".to_owned(), "log.events_topics=platform.all,x.events".to_owned()];
         let settings = load(&Sources { flags, ..Sources::default() }).unwrap();
-        let names: Vec<_> = topic_specs(&settings).into_iter().map(|spec| (spec.name.to_string(), spec.partitions)).collect();
-        let expected = [("x.events", 12), ("x.directory", 1), ("x.deliveries", 12), ("x.deadletters", 1), ("x.index_versions", 1)];
+        let names: Vec<_> =
+            topic_specs(&settings).into_iter().map(|spec| (spec.name.to_string(), spec.partitions)).collect();
+        let expected =
+            [("x.events", 12), ("x.directory", 1), ("x.deliveries", 12), ("x.deadletters", 1), ("x.index_versions", 1)];
         assert_eq!(names, expected.map(|(name, partitions)| (name.to_owned(), partitions)));
         assert_eq!(settings.topics().events[0].as_ref(), "platform.all");
     }

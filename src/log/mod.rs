@@ -13,6 +13,10 @@
 //! - A partition belongs to one member of a group at a time. It moves only after its owner has
 //!   [released](Member::release) it, or is held to be dead; a dead owner that wakes up is [fenced](LogError::Fenced).
 
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod local;
+
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tidings_core::domain::{Output, Record, TopicPartition};

@@ -448,7 +448,7 @@ async fn write_apart<S: Store>(store: &S, readiness: &Readiness, batch: &WriteBa
                     }
                 }
                 Err(StoreError::Refused(why)) => {
-                    facts::rows_refused(&single, &why);
+                    facts::row_refused(&single, &why);
                     break;
                 }
                 Err(error) => patience.wait(&error).await,

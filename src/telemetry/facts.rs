@@ -140,15 +140,15 @@ pub fn store_written(attempts: usize, took: Duration) {
 
 /// A parked row whose delivery cannot be read: it stays where it is, for a newer version to read.
 pub fn parked_row_unreadable(notification: NotificationId, poison: &Poison) {
-    counter!("tidings_rows_unreadable_total").increment(1);
-    tracing::error!(%notification, reason = poison.reason.as_str(), detail = poison.detail, "parked row unreadable");
+    counter!("tidings_parked_unreadable_total").increment(1);
+    tracing::error!(%notification, reason = poison.reason.as_str(), detail = poison.detail, "a parked row cannot be read");
 }
 
-/// Rows that the store refuses by themselves and without their texts: they are lost to the record.
-pub fn rows_refused(batch: &WriteBatch, why: &str) {
+/// The store will never take a row, whatever is left out of it.
+pub fn row_refused(batch: &WriteBatch, why: &str) {
     counter!("tidings_rows_refused_total").increment(1);
-    let notification = batch.attempts.first().map(|row| row.notification.to_string());
-    tracing::error!(notification, why, "the store refuses a row for good");
+    let notification = batch.attempts.first().map(|attempt| attempt.notification);
+    tracing::error!(?notification, why, "the store refused a row for good");
 }
 
 // --- Log and store ---
@@ -202,8 +202,7 @@ pub fn readiness_changed(ready: bool) {
 
 /// `route` is the pattern, not the path: paths hold names that people chose.
 pub fn request_answered(method: &str, route: &str, status: u16, took: Duration) {
-    let labels =
-        [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
+    let labels = [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
     counter!("tidings_http_requests_total", &labels).increment(1);
     histogram!("tidings_http_request_seconds", "route" => route.to_owned()).record(took);
     if status >= 500 {
@@ -213,10 +212,7 @@ pub fn request_answered(method: &str, route: &str, status: u16, took: Duration) 
 
 #[cfg(test)]
 mod tests {
-    use tidings_core::{
-        codec::Reason,
-        domain::{DestinationId, SubscriptionId, TeamId, Timestamp},
-    };
+    use tidings_core::domain::{DestinationId, SubscriptionId, TeamId, Timestamp};
 
     use super::*;
     use crate::telemetry::metrics_list::METRICS;
@@ -261,9 +257,9 @@ mod tests {
         delivered_at_first_attempt(Duration::from_millis(3));
         sender_load(SenderLoad::default());
         parked(1);
-        parked_row_unreadable(NotificationId([1; 16]), &Poison::new(Reason::Decode, ""));
-        rows_refused(&WriteBatch::default(), "");
         store_written(1, Duration::from_millis(3));
+        parked_row_unreadable(NotificationId([1; 16]), &Poison::new(tidings_core::codec::Reason::Decode, ""));
+        row_refused(&WriteBatch::default(), "");
         store_failed(&StoreError::Unavailable(String::new()));
         log_failed("match", &crate::log::LogError::Unavailable(String::new()));
         lag("g", &partition, 1);

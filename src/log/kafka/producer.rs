@@ -1,0 +1,323 @@
+//! Writing: with transactions for members and appenders, without for independent records.
+//!
+//! Two flaws of rdkafka 0.39 shape this file. `commit_transaction` flushes first, and that sleeps in steps of 100 ms
+//! while a record is unacknowledged: so everything is [drained](Transactional::try_commit) before it is called. And a
+//! `BaseProducer` that nobody polls cannot abort: so every producer is a `ThreadedProducer`, which polls itself.
+//!
+//! librdkafka speaks the transaction protocol without KIP-890: when the answer to "commit" or "abort" does not
+//! arrive, it may still be carried out during a *later* transaction of the same producer. Such a producer must never
+//! be used again ([`Failure::Replace`]); one with the same id, newly initialised, is safe from it.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::ConsumerGroupMetadata,
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    message::DeliveryResult,
+    producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
+};
+use tidings_core::domain::Output;
+
+use super::{
+    errors::{by_code, is_fenced, is_refusal, log_error},
+    records::{forward_error, forward_log, owned_headers},
+    settings::{KafkaSettings, REQUEST_TIMEOUT},
+};
+use crate::log::LogError;
+
+/// How long to wait for room in librdkafka's queue before looking again.
+const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(1);
+/// Between looks at what is still in flight: far below the time of a commit, far above a busy loop.
+const DRAIN_PAUSE: Duration = Duration::from_micros(50);
+/// Between tries of a transactional call that librdkafka calls retriable.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// A producer with a `transactional.id`, initialised: whoever had the id before is fenced, its open transaction settled.
+pub(super) struct Transactional {
+    producer: ThreadedProducer<Reports>,
+    /// Bounds one transaction. The broker aborts what is open for longer.
+    timeout: Duration,
+}
+
+/// A producer whose records are independent of each other.
+pub(super) struct Plain {
+    producer: ThreadedProducer<Reports>,
+}
+
+/// Why a transaction did not commit, by what must be done now.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It is aborted, nothing of it is visible; the producer stays good.
+    Aborted(LogError),
+    /// Nobody knows whether it is committed. The producer must be replaced by a new one with the same id, whose
+    /// initialisation settles it; committed offsets then tell.
+    Replace(String),
+    /// It is not committed, and trying again is of no use: fenced, or forbidden.
+    Final(LogError),
+}
+
+/// Counts the delivery reports of one batch.
+struct Batch {
+    state: Mutex<BatchState>,
+    done: Condvar,
+}
+
+struct BatchState {
+    open: usize,
+    /// The first report that was an error, with its topic.
+    failure: Option<(String, Code)>,
+}
+
+/// Hands delivery reports to their batch.
+struct Reports;
+
+// === impl Transactional ===
+
+impl Transactional {
+    /// Blocks until the broker has settled the last transaction under this id.
+    pub(super) fn new(settings: &KafkaSettings, id: &str) -> Result<Transactional, LogError> {
+        let producer = create(&settings.transactional(id))?;
+        let doing = format!("initialising transactions of {id}");
+        let deadline = Instant::now() + settings.transaction_timeout() + REQUEST_TIMEOUT;
+        loop {
+            match producer.init_transactions(REQUEST_TIMEOUT) {
+                Ok(()) => return Ok(Transactional { producer, timeout: settings.transaction_timeout() }),
+                // A predecessor's transaction may be on its way out. Calling again goes on waiting.
+                Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
+                    thread::sleep(RETRY_PAUSE);
+                }
+                Err(error) => return Err(log_error(&doing, error)),
+            }
+        }
+    }
+
+    /// Commits outputs, and with them a member's offsets.
+    pub(super) fn commit(
+        &self,
+        outputs: &[Output],
+        offsets: Option<(&TopicPartitionList, &ConsumerGroupMetadata)>,
+    ) -> Result<(), Failure> {
+        let batch = Batch::of(outputs);
+        let error = match self.try_commit(&batch, outputs, offsets) {
+            Err(Failure::Aborted(error)) => error,
+            done => return done,
+        };
+        match repeat("aborting a transaction", Instant::now() + REQUEST_TIMEOUT, |left| {
+            self.producer.abort_transaction(left)
+        }) {
+            // A refused record makes every later call fail: the record's own reason says more than the call's.
+            Ok(()) => Err(Failure::Aborted(batch.failure().unwrap_or(error))),
+            Err(Failure::Final(error)) => Err(Failure::Final(error)),
+            Err(worse) => Err(Failure::Replace(format!("{error}; then {worse:?}"))),
+        }
+    }
+
+    /// The same, but [`Failure::Aborted`] means that it must be aborted yet.
+    fn try_commit(
+        &self,
+        batch: &Arc<Batch>,
+        outputs: &[Output],
+        offsets: Option<(&TopicPartitionList, &ConsumerGroupMetadata)>,
+    ) -> Result<(), Failure> {
+        // Some time is kept for aborting before the broker does it by itself.
+        let deadline = Instant::now() + self.timeout.mul_f32(0.8);
+        self.producer.begin_transaction().map_err(|error| Failure::of("beginning a transaction", error))?;
+
+        send(&self.producer, batch, outputs, deadline).map_err(Failure::Aborted)?;
+        if let Some((offsets, group)) = offsets {
+            repeat("adding offsets to a transaction", deadline, |left| {
+                self.producer.send_offsets_to_transaction(offsets, group, left)
+            })?;
+        }
+        batch.wait(deadline).map_err(Failure::Aborted)?;
+        // The last report arrives a moment before librdkafka forgets the record.
+        while self.producer.in_flight_count() > 0 {
+            if Instant::now() >= deadline {
+                return Err(Failure::Aborted(LogError::Unavailable("records are still in flight".into())));
+            }
+            thread::sleep(DRAIN_PAUSE);
+        }
+        repeat("committing a transaction", deadline, |left| self.producer.commit_transaction(left))
+    }
+}
+
+/// Calls again what librdkafka calls retriable.
+fn repeat(
+    doing: &str,
+    deadline: Instant,
+    mut call: impl FnMut(Duration) -> Result<(), KafkaError>,
+) -> Result<(), Failure> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now()).max(RETRY_PAUSE);
+        match call(left) {
+            Ok(()) => return Ok(()),
+            Err(KafkaError::Transaction(error))
+                if error.is_retriable() && !is_indefinite(error.code()) && Instant::now() < deadline =>
+            {
+                thread::sleep(RETRY_PAUSE);
+            }
+            Err(error) => return Err(Failure::of(doing, error)),
+        }
+    }
+}
+
+/// The request may have been carried out, or may yet be.
+fn is_indefinite(code: Code) -> bool {
+    matches!(
+        code,
+        Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::MessageTimedOut
+            | Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::NetworkException
+    )
+}
+
+// === impl Failure ===
+
+impl Failure {
+    fn of(doing: &str, error: KafkaError) -> Failure {
+        let KafkaError::Transaction(error) = error else { return Failure::Aborted(log_error(doing, error)) };
+        let code = error.code();
+        let text = format!("{doing}: {error} ({code:?})");
+        match code {
+            code if is_fenced(code) => Failure::Final(LogError::Fenced(text)),
+            code if is_indefinite(code) => Failure::Replace(text),
+            code if error.txn_requires_abort() && is_refusal(code) => Failure::Aborted(LogError::Refused(text)),
+            _ if error.txn_requires_abort() => Failure::Aborted(LogError::Unavailable(text)),
+            code if is_refusal(code) => Failure::Final(LogError::Refused(text)),
+            // Fatal, or neither flag: librdkafka's guide says to treat both alike.
+            _ => Failure::Replace(text),
+        }
+    }
+}
+
+// === impl Plain ===
+
+impl Plain {
+    pub(super) fn new(settings: &KafkaSettings) -> Result<Plain, LogError> {
+        Ok(Plain { producer: create(&settings.idempotent())? })
+    }
+
+    /// Returns when all records are durable. After an error some may be.
+    pub(super) fn append(&self, outputs: &[Output]) -> Result<(), LogError> {
+        // librdkafka gives each record up at `message.timeout.ms` by itself; this bounds only the wait for room.
+        let deadline = Instant::now() + 3 * REQUEST_TIMEOUT;
+        let batch = Batch::of(outputs);
+        send(&self.producer, &batch, outputs, deadline)?;
+        batch.wait(deadline)
+    }
+}
+
+fn create(config: &ClientConfig) -> Result<ThreadedProducer<Reports>, LogError> {
+    config.create_with_context(Reports).map_err(|error| log_error("making a producer", error))
+}
+
+/// Hands all records to librdkafka, which copies them.
+fn send(
+    producer: &ThreadedProducer<Reports>,
+    batch: &Arc<Batch>,
+    outputs: &[Output],
+    deadline: Instant,
+) -> Result<(), LogError> {
+    for output in outputs {
+        let mut record: BaseRecord<'_, [u8], [u8], Arc<Batch>> =
+            BaseRecord::with_opaque_to(&output.topic, batch.clone());
+        record.partition = output.partition.map(|partition| partition as i32);
+        record.key = output.key.as_deref();
+        record.payload = output.value.as_deref();
+        record.headers = owned_headers(&output.headers);
+        loop {
+            match producer.send(record) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(Code::QueueFull), same)) if Instant::now() < deadline => {
+                    record = same;
+                    thread::sleep(QUEUE_FULL_PAUSE);
+                }
+                Err((KafkaError::MessageProduction(code), _)) => return Err(not_written(&output.topic, code)),
+                Err((error, _)) => return Err(log_error(&format!("writing to {}", output.topic), error)),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn not_written(topic: &str, code: Code) -> LogError {
+    match code {
+        Code::UnknownTopic | Code::UnknownTopicOrPartition => LogError::UnknownTopic(topic.into()),
+        // The topic exists, so it is the record that asks for a partition beyond the topic's.
+        Code::UnknownPartition => LogError::Refused(format!("topic {topic} has no such partition")),
+        code => by_code(&format!("writing to {topic}"), code),
+    }
+}
+
+// === impl Batch ===
+
+impl Batch {
+    fn of(outputs: &[Output]) -> Arc<Batch> {
+        let state = BatchState { open: outputs.len(), failure: None };
+        Arc::new(Batch { state: Mutex::new(state), done: Condvar::new() })
+    }
+
+    /// What the first refused record was refused for.
+    fn failure(&self) -> Option<LogError> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.failure.as_ref().map(|(topic, code)| not_written(topic, *code))
+    }
+
+    /// Waits for every report.
+    fn wait(&self, deadline: Instant) -> Result<(), LogError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.open > 0 && state.failure.is_none() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(LogError::Unavailable(format!("{} records were not acknowledged in time", state.open)));
+            }
+            state = self.done.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        match &state.failure {
+            Some((topic, code)) => Err(not_written(topic, *code)),
+            None => Ok(()),
+        }
+    }
+}
+
+// === impl Reports ===
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        forward_log(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        forward_error(&error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Arc<Batch>;
+
+    fn delivery(&self, report: &DeliveryResult<'_>, batch: Arc<Batch>) {
+        use rdkafka::Message as _;
+
+        let mut state = batch.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.open -= 1;
+        if let Err((error, message)) = report {
+            let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+            // Purged are those that an abort has caught on their way: not why it was aborted.
+            if state.failure.is_none() && !matches!(code, Code::PurgeQueue | Code::PurgeInflight) {
+                state.failure = Some((message.topic().to_owned(), code));
+            }
+        }
+        if state.open == 0 || state.failure.is_some() {
+            batch.done.notify_all();
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The HTTP API over the real local log and the real SQLite store. Each file is named after the paths it asks.
+
+mod cli;
+mod dead_letters;
+mod destinations;
+mod events;
+mod explain;
+mod harness;
+mod history;
+mod process;
+mod subscriptions;

@@ -1,0 +1,57 @@
+//! A Kafka to test against: the one at `TIDINGS_TEST_KAFKA` (`scripts/kafka-for-tests start` prints such an address).
+//!
+//! Without it a test says that it was skipped, or fails if `TIDINGS_REQUIRE` names `kafka`.
+
+use std::{
+    env, process,
+    sync::atomic::{AtomicU32, Ordering},
+    sync::{Arc, OnceLock},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use tidings::log::{
+    Log, TopicSpec,
+    kafka::{KafkaLog, KafkaSettings},
+};
+
+/// A log on the test broker, or `None` after having said why not.
+pub fn log() -> Option<KafkaLog> {
+    log_with(&[])
+}
+
+/// The same with librdkafka properties.
+pub fn log_with(properties: &[(&str, &str)]) -> Option<KafkaLog> {
+    let mut settings = KafkaSettings::new(brokers()?);
+    settings.properties = properties.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    Some(KafkaLog::new(settings).expect("the properties are known"))
+}
+
+pub fn brokers() -> Option<String> {
+    if let Ok(brokers) = env::var("TIDINGS_TEST_KAFKA") {
+        return Some(brokers);
+    }
+    let required = env::var("TIDINGS_REQUIRE").is_ok_and(|names| names.split(',').any(|name| name.trim() == "kafka"));
+    assert!(!required, "TIDINGS_REQUIRE names kafka, and TIDINGS_TEST_KAFKA is not set");
+    static SAID: OnceLock<()> = OnceLock::new();
+    SAID.get_or_init(|| eprintln!("skipped: kafka: TIDINGS_TEST_KAFKA is not set"));
+    None
+}
+
+/// A name that no other test, and no earlier run, has used.
+pub fn unique(name: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+    format!("test.{name}.{now}.{}.{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+pub async fn topic(log: &KafkaLog, name: &str, partitions: u32, settings: &[(&str, &str)]) -> Arc<str> {
+    let name: Arc<str> = unique(name).into();
+    let settings = settings.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    let made = log.create_topic(TopicSpec { name: name.clone(), partitions, settings }).await;
+    assert!(made.expect("the broker answers"), "{name} is new");
+    name
+}
+
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64
+}
