@@ -7,10 +7,17 @@
 //! - [`store`]: attempts, parked notifications, the fence; PostgreSQL or SQLite.
 //! - [`channels`]: how a notification leaves; the webhook, and which addresses may be called.
 //! - [`secrets`]: the key ring and sealed values.
+//! - [`api`]: HTTP for operators and other programs; [`cli`]: the commands, most of which speak to it.
+//! - [`config`]: every setting, its default and its manual; [`telemetry`]: logs, metrics, readiness.
 //!
 //! Only `log` and `store` know whether Tidings runs embedded or distributed. No policy lives in this package:
 //! whatever decides is a function in `tidings-core`.
 
+pub mod api;
 pub mod channels;
+pub mod cli;
+pub mod config;
 pub mod log;
+pub mod secrets;
 pub mod store;
+pub mod telemetry;

@@ -16,7 +16,10 @@
 //! - [`sender`]: deliveries → sends, attempt rows, parked rows, offset commits.
 
 pub mod catalog;
+pub mod codec;
 pub mod directory;
 pub mod domain;
 pub mod filter;
+pub mod matcher;
 pub mod message;
+pub mod sender;

@@ -4,7 +4,8 @@
 //! the store except parked rows' due times can be rebuilt from the log. The room decides nothing: what is final,
 //! when to retry and what to write comes from `tidings_core::sender`.
 //!
-//! Reading order: this file, [`sqlite`], [`postgres`]. SQL stands in `queries/`, tables in `migrations/`.
+//! Reading order: this file, [`sqlite`], [`postgres`], `rows` (what both share), `faults`. SQL stands in `queries/`,
+//! tables in `migrations/`.
 //!
 //! What both stores promise (held by one conformance suite, `tests/store_conformance.rs`):
 //!
@@ -12,13 +13,18 @@
 //! - A batch whose epoch for any of its partitions is not the newest is refused as a whole: [`StoreError::Fenced`].
 //! - A final outcome is never overwritten: the first one stands.
 
+mod faults;
+pub mod postgres;
+mod rows;
+pub mod sqlite;
+
 use std::future::Future;
 
-use bytes::Bytes;
 use serde::Serialize;
 use tidings_core::domain::{
     Attempt, Day, DestinationId, ErrorClass, NotificationId, Outcome, SubscriptionId, TeamId, Timestamp,
 };
+pub use tidings_core::domain::{DueCursor, Epoch, Known, Parked, WriteBatch};
 
 /// Why a store refused. Callers decide on the variant; the text is for operators.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -33,49 +39,6 @@ pub enum StoreError {
     #[error("store refused: {0}")]
     Refused(String),
 }
-
-/// Raised each time a partition changes hands; a write with an older one is refused.
-pub type Epoch = i64;
-
-/// What the store knows of a notification that comes (again) from the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Known {
-    Final(Outcome),
-    Parked,
-}
-
-/// A notification that waits in the store for its next attempt.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Parked {
-    pub day: Day,
-    pub notification: NotificationId,
-    pub team: TeamId,
-    pub subscription: SubscriptionId,
-    pub destination: DestinationId,
-    /// Its delivery partition is this modulo the partition count.
-    pub destination_hash: u32,
-    /// Attempts made so far.
-    pub attempts: u32,
-    pub due: Timestamp,
-    /// The delivery record's value, to go on with.
-    pub delivery: Bytes,
-}
-
-/// One transaction of a sender. Applied in field order.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct WriteBatch {
-    /// Every partition that a row of this batch belongs to, with the writer's epoch.
-    pub fences: Vec<(u32, Epoch)>,
-    /// Inserted; a row whose key exists is left as it is.
-    pub attempts: Vec<Attempt>,
-    /// Inserted, or attempts and due time replaced.
-    pub park: Vec<Parked>,
-    /// Deleted, if there.
-    pub unpark: Vec<(Day, NotificationId)>,
-}
-
-/// Where a listing of due rows goes on: after this (due, id).
-pub type DueCursor = (Timestamp, NotificationId);
 
 /// Which attempts a person asks for. Every field narrows; newest first.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -10,7 +10,7 @@ use apache_avro::{Schema, schema::RecordSchema};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{EVERY_VALUE, EventType, Field, FilterKind, FilterSpec, SEVERITIES, Shape, ShapeField};
+use super::{EVERY_VALUE, EventType, Field, FilterKind, FilterSpec, Severity, Shape, ShapeField};
 
 /// The largest schema file, in bytes.
 pub const MAX_FILE_BYTES: usize = 256 * 1024;
@@ -163,13 +163,9 @@ fn assemble(
 ) -> EventType {
     let mut attributes = Attributes { attributes: &record.attributes, place: String::new(), faults };
     attributes.refuse_unknown(&TYPE_ATTRIBUTES);
-    let display_name = attributes.required("tidings.displayName");
-    let category = attributes.required("tidings.category");
-    let severity = attributes.required("tidings.severity");
-    let severity = SEVERITIES.into_iter().find(|s| s.as_str() == severity).unwrap_or_else(|| {
-        attributes.fault("tidings.severity", format!("found {severity:?}; allowed: info, warning, error, critical"));
-        SEVERITIES[0]
-    });
+    let display_name = attributes.required("tidings.displayName").unwrap_or_default();
+    let category = attributes.required("tidings.category").unwrap_or_default();
+    let severity = attributes.required("tidings.severity").unwrap_or(Severity::Info);
     let critical = attributes.flag("tidings.critical");
     let wire_name = attributes.text("tidings.wireName");
     let aliases = attributes.read::<Vec<String>>("tidings.aliases").unwrap_or_default();
@@ -288,11 +284,11 @@ impl Attributes<'_> {
         self.read(name).unwrap_or(false)
     }
 
-    fn required(&mut self, name: &str) -> String {
+    fn required<T: DeserializeOwned>(&mut self, name: &str) -> Option<T> {
         if !self.attributes.contains_key(name) {
             self.fault(name, "is missing".to_owned());
         }
-        self.text(name).unwrap_or_default()
+        self.read(name)
     }
 
     fn path(&mut self, name: &str, shape: &Shape) -> Option<Vec<String>> {
@@ -429,5 +425,189 @@ impl fmt::Display for CatalogFault {
             "" => write!(f, "{}: {}", self.file, self.reason),
             field => write!(f, "{}: {field}: {}", self.file, self.reason),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn good() -> Value {
+        json!({
+            "type": "record", "namespace": "shop.order", "name": "paid", "doc": "An order was paid.",
+            "tidings.displayName": "Order paid", "tidings.category": "order", "tidings.severity": "info",
+            "tidings.critical": true, "tidings.wireName": "payment", "tidings.aliases": ["order.payed"],
+            "tidings.subject": "buyer.name", "tidings.summary": "{buyer.name} paid {total}",
+            "tidings.link": "https://shop.example/{id}",
+            "fields": [
+                {"name": "id", "type": "string", "tidings.title": "Order"},
+                {"name": "total", "type": "double", "tidings.title": "Total", "tidings.unit": "EUR"},
+                {"name": "state", "type": ["null", "string"], "default": null,
+                    "tidings.values": {"new": "New", "old": "Old"}},
+                {"name": "card", "type": ["null", "string"], "default": null, "tidings.sensitive": true},
+                {"name": "buyer", "type": ["null", {"type": "record", "name": "Buyer", "fields": [
+                    {"name": "name", "type": "string"},
+                    {"name": "email", "type": "string", "tidings.address": true}]}], "default": null},
+                {"name": "former", "type": {"type": "array", "items": "Buyer"}, "default": []},
+                {"name": "notes", "type": {"type": "map", "values": "Buyer"}, "default": {}}
+            ],
+            "tidings.filters": [
+                {"key": "state", "label": "State", "field": "state", "kind": "enum", "many": true,
+                    "allowed": ["new"], "default": "new"},
+                {"key": "total", "label": "Total", "field": "total", "kind": "number", "required": true,
+                    "operators": ["numeric"]},
+                {"key": "former", "label": "Former", "field": "former.name", "kind": "text"}
+            ],
+            "tidings.example": {"id": "o-1", "total": 9.5, "buyer": {"name": "Ann", "email": "ann@example.com"}},
+            "other.tool": "may say what it likes"
+        })
+    }
+
+    fn load(file: &Value) -> Result<EventType, Vec<CatalogFault>> {
+        event_type("schemas/shop/order.paid.avsc", &file.to_string())
+    }
+
+    /// Sets the value at a JSON pointer and expects exactly one fault.
+    fn check(pointer: &str, value: Value, expected: &str) {
+        let mut file = good();
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        match file.pointer_mut(parent).unwrap() {
+            Value::Array(items) => items[name.parse::<usize>().unwrap()] = value,
+            parent => parent[name] = value,
+        }
+        let faults: Vec<String> = load(&file).unwrap_err().iter().map(ToString::to_string).collect();
+        assert_eq!(faults, [format!("schemas/shop/order.paid.avsc: {expected}")]);
+    }
+
+    #[test]
+    fn a_file_is_the_whole_entry() {
+        let t = load(&good()).unwrap();
+        assert_eq!((t.key.as_str(), t.platform.as_str()), ("shop.order.paid", "shop"));
+        assert_eq!((t.display_name.as_str(), t.description.as_str()), ("Order paid", "An order was paid."));
+        assert!(t.critical && !t.assumed);
+        assert_eq!((t.wire_name.as_deref(), t.aliases.len()), (Some("payment"), 1));
+        assert_eq!(t.subject_field, Some(vec!["buyer".to_owned(), "name".to_owned()]));
+        let paths: Vec<String> = t.fields.iter().map(|field| field.path.join(".")).collect();
+        assert_eq!(
+            paths.join(" "),
+            "id total state card buyer buyer.name buyer.email former former.name former.email \
+             notes notes.*.name notes.*.email"
+        );
+        assert_eq!((t.fields[1].unit.as_deref(), t.fields[1].kind), (Some("EUR"), "double"));
+        assert_eq!(t.fields[2].values[0], ("new".to_owned(), "New".to_owned()));
+        assert!(t.fields[2].optional && t.fields[3].sensitive && t.fields[6].address);
+        let total = t.filter("total").unwrap();
+        assert!(total.required && total.allows("numeric") && !total.allows("equals") && !total.allows("prefix"));
+        assert_eq!(t.filter("state").unwrap().default, Some(json!("new")));
+    }
+
+    #[test]
+    fn every_fault_names_its_place_and_reason() {
+        check("/doc", Value::Null, "doc: is missing: it says when the event happens");
+        check(
+            "/name",
+            json!("sold"),
+            "name: the full name is \"shop.order.sold\"; the file's place says \"shop.order.paid\"",
+        );
+        check(
+            "/tidings.severity",
+            json!("bad"),
+            "tidings.severity: found \"bad\": unknown variant `bad`, \
+             expected one of `info`, `warning`, `error`, `critical`",
+        );
+        check("/tidings.subject", json!("seller"), "tidings.subject: the schema has no field \"seller\"");
+        check("/tidings.summary", json!("{seller} paid"), "tidings.summary: the schema has no field \"seller\"");
+        check("/tidings.summary", json!("by {card}"), "tidings.summary: \"card\" is sensitive");
+        check("/tidings.summary", json!("{id"), "tidings.summary: a '{' without '}'");
+        check("/tidings.link", json!("id}"), "tidings.link: a '}' without '{'");
+        check("/tidings.example/total", json!("9.5"), "tidings.example: total: found \"9.5\"; the type is double");
+        check("/tidings.example/buyer/name", json!(1), "tidings.example: buyer.name: found 1; the type is string");
+        check("/tidings.example/more", json!(1), "tidings.example: more: the schema has no such field");
+        check("/tidings.example", json!({"id": ""}), "tidings.example: total: is missing and has no default");
+        let filter = |i: usize, part: &str| format!("/tidings.filters/{i}/{part}");
+        check(&filter(0, "key"), json!("total"), "tidings.filters[1].key: \"total\" is there twice");
+        check(
+            &filter(0, "key"),
+            json!("$or"),
+            "tidings.filters[0].key: found \"$or\"; 1 to 128 of A-Z a-z 0-9 _ - are allowed",
+        );
+        check(
+            &filter(0, "allowed"),
+            json!([]),
+            "tidings.filters[0].allowed: is missing: an enum lists what is allowed",
+        );
+        check(
+            &filter(0, "allowed"),
+            json!(["new", "lost"]),
+            "tidings.filters[0].allowed: \"lost\" is not among the field's tidings.values",
+        );
+        check(
+            &filter(0, "default"),
+            json!("old"),
+            "tidings.filters[0].default: \"old\" is not allowed by the filter itself",
+        );
+        check(
+            &filter(1, "operators"),
+            json!(["prefix"]),
+            "tidings.filters[1].operators: found \"prefix\"; allowed: equals, anything-but, numeric, exists",
+        );
+        check(
+            &filter(1, "kind"),
+            json!("glob"),
+            "tidings.filters[1]: unknown variant `glob`, expected one of `text`, `number`, `boolean`, `enum`, `map`",
+        );
+        check(&filter(1, "field"), json!("sum"), "tidings.filters[1].field: the schema has no field \"sum\"");
+        check(&filter(2, "kind"), json!("map"), "tidings.filters[2].kind: map does not suit a field of type string");
+        check(
+            "/fields/1/tidings.sensitiv",
+            json!(true),
+            "total.tidings.sensitiv: is no attribute here; allowed: tidings.title, tidings.unit, tidings.values, \
+             tidings.sensitive, tidings.address, tidings.assumed",
+        );
+    }
+
+    #[test]
+    fn the_readme_explains_every_attribute_and_no_other() {
+        const README: &str = include_str!("../../../schemas/README.md");
+        let explained: BTreeSet<&str> =
+            README.split('`').filter(|text| text.starts_with("tidings.") && !text.contains('*')).collect();
+        let known: BTreeSet<&str> = TYPE_ATTRIBUTES.into_iter().chain(FIELD_ATTRIBUTES).collect();
+        assert_eq!(explained, known);
+    }
+
+    #[test]
+    fn all_faults_are_reported_at_once() {
+        let mut file = good();
+        file["tidings.severity"] = json!(7);
+        file["tidings.filters"][0] = json!({"key": "x"});
+        file.as_object_mut().unwrap().swap_remove("tidings.category");
+        let faults = load(&file).unwrap_err();
+        let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
+        assert_eq!(fields, ["tidings.category", "tidings.severity", "tidings.filters[0]"]);
+    }
+
+    #[test]
+    fn files_that_are_no_entry_are_refused() {
+        let check = |file: &str, text: &str, expected: &str| {
+            let faults = event_type(file, text).unwrap_err();
+            assert!(faults[0].reason.starts_with(expected), "{}", faults[0]);
+        };
+        check("paid.avsc", "{}", "the name does not end in <platform>/<key>.avsc");
+        check("shop/paid.json", "{}", "the name does not end in <platform>/<key>.avsc");
+        check("shop/paid.avsc", "{", "no Avro schema: ");
+        check("shop/paid.avsc", "\"long\"", "the schema is not a record");
+        check("shop/paid.avsc", &" ".repeat(MAX_FILE_BYTES + 1), "262145 bytes; at most 262144 are allowed");
+    }
+
+    #[test]
+    fn two_files_cannot_define_one_type() {
+        let file = |folder: &str| (format!("{folder}/shop/order.paid.avsc"), good().to_string());
+        let faults = super::super::Catalog::load(&[file("a"), file("b")]).unwrap_err();
+        assert_eq!(
+            faults[0].to_string(),
+            "b/shop/order.paid.avsc: name: \"shop.order.paid\" is defined by another file already"
+        );
     }
 }

@@ -136,9 +136,6 @@ pub enum FilterKind {
     Map,
 }
 
-/// Every severity, mildest first.
-pub const SEVERITIES: [Severity; 4] = [Severity::Info, Severity::Warning, Severity::Error, Severity::Critical];
-
 // === impl Catalog ===
 
 impl Catalog {

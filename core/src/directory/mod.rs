@@ -38,7 +38,17 @@ pub struct Directory {
     index: Index,
     /// By record key.
     problems: RedBlackTreeMapSync<Bytes, Arc<Problem>>,
+    subscriptions: usize,
+    destinations: usize,
     version: i64,
+}
+
+/// How much a directory holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub subscriptions: usize,
+    pub destinations: usize,
+    pub problems: usize,
 }
 
 /// What one team has, in the order of ids.
@@ -108,6 +118,8 @@ impl Directory {
             teams: HashTrieMap::new_with_hasher_and_ptr_kind(FixedState::default()),
             index: Index::new(),
             problems: RedBlackTreeMapSync::new_sync(),
+            subscriptions: 0,
+            destinations: 0,
             version: 0,
         }
     }
@@ -148,6 +160,19 @@ impl Directory {
     /// The offset up to which, exclusively, the topic is folded: the index version.
     pub fn version(&self) -> i64 {
         self.version
+    }
+
+    pub fn counts(&self) -> Counts {
+        let Directory { subscriptions, destinations, .. } = *self;
+        Counts { subscriptions, destinations, problems: self.problems.size() }
+    }
+
+    /// The revision of what stands under a key, if something active does.
+    pub fn revision(&self, key: &str) -> Option<u64> {
+        match parse_key(key.as_bytes()).ok()? {
+            Key::Subscription(team, id) => self.subscription(&team, &id).map(|subscription| subscription.revision),
+            Key::Destination(team, id) => self.destination(&team, &id).map(|destination| destination.revision),
+        }
     }
 
     pub fn catalog(&self) -> &Arc<Catalog> {
@@ -201,10 +226,15 @@ impl Directory {
             Key::Subscription(_, id) => {
                 if let Some(rule) = team.subscriptions.get(id) {
                     self.index.remove(rule);
+                    self.subscriptions -= 1;
                 }
                 team.subscriptions.remove_mut(id)
             }
-            Key::Destination(_, id) => team.destinations.remove_mut(id),
+            Key::Destination(_, id) => {
+                let removed = team.destinations.remove_mut(id);
+                self.destinations -= usize::from(removed);
+                removed
+            }
         };
         if team.subscriptions.is_empty() && team.destinations.is_empty() {
             self.teams.remove_mut(key.team());
@@ -233,6 +263,7 @@ impl Directory {
                 let rule = subscription::compile(Arc::new(subscription), &self.catalog).map_err(invalid)?;
                 let rule = Arc::new(rule);
                 self.index.insert(&rule);
+                self.subscriptions += 1;
                 team.subscriptions.insert_mut(id.clone(), rule);
             }
             Key::Destination(team_id, id) => {
@@ -243,7 +274,10 @@ impl Directory {
                     return Err((Reason::PlainSecret, invalid(secrets).1));
                 }
                 match validate_destination(&destination) {
-                    faults if faults.is_empty() => team.destinations.insert_mut(id.clone(), Arc::new(destination)),
+                    faults if faults.is_empty() => {
+                        self.destinations += 1;
+                        team.destinations.insert_mut(id.clone(), Arc::new(destination));
+                    }
                     faults => return Err(invalid(faults)),
                 }
             }

@@ -141,12 +141,7 @@ const NAT64: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96
 /// Checks form, scheme, host, port, and the address if the host is a literal one or `localhost`.
 pub fn check_url(text: &str, rules: &UrlRules) -> Result<Url, UrlFault> {
     let url = parse_url(text)?;
-    if url.scheme() == "http" && !rules.allow_http {
-        return Err(UrlFault::PlainHttp);
-    }
-    if let Some(address) = literal_address(&url) {
-        rules.addresses.check(address)?;
-    }
+    rules.check(&url)?;
     Ok(url)
 }
 
@@ -207,6 +202,21 @@ pub fn literal_address(url: &Url) -> Option<IpAddr> {
 
 fn may_call_port(port: u16) -> bool {
     matches!(port, 80 | 443 | 1024..) && !REFUSED_PORTS.contains(&port)
+}
+
+// === impl UrlRules ===
+
+impl UrlRules {
+    /// What of [`check_url`] needs settings. These may change after a URL was accepted, so it is asked before every send.
+    pub fn check(&self, url: &Url) -> Result<(), UrlFault> {
+        if url.scheme() == "http" && !self.allow_http {
+            return Err(UrlFault::PlainHttp);
+        }
+        match literal_address(url) {
+            Some(address) => Ok(self.addresses.check(address)?),
+            None => Ok(()),
+        }
+    }
 }
 
 // === impl AddressPolicy ===

@@ -1,7 +1,7 @@
 //! The words of Tidings as types. No behaviour beyond construction, identity and order.
 //!
 //! Reading order: [`ids`], [`time`], [`chance`], [`record`], [`event`], [`subscription`],
-//! [`destination`], [`notification`], [`attempt`], [`address`].
+//! [`destination`], [`notification`], [`attempt`], [`settlement`], [`address`].
 
 pub mod address;
 pub mod attempt;
@@ -11,6 +11,7 @@ pub mod event;
 pub mod ids;
 pub mod notification;
 pub mod record;
+pub mod settlement;
 pub mod subscription;
 pub mod time;
 
@@ -21,5 +22,6 @@ pub use event::Event;
 pub use ids::{DestinationId, Name, NameError, SubscriptionId, TeamId};
 pub use notification::{Delivery, NotificationId};
 pub use record::{Output, Position, Record, TopicPartition};
+pub use settlement::{DueCursor, Epoch, Known, Parked, WriteBatch};
 pub use subscription::{EventSelector, Subscription, TypeSelector};
 pub use time::{Day, Timestamp};

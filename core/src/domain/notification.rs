@@ -23,6 +23,7 @@ pub struct Delivery {
     pub subscription: SubscriptionId,
     pub subscription_revision: u64,
     pub destination: DestinationId,
+    pub destination_revision: u64,
     /// See [`destination_hash`].
     pub destination_hash: u32,
     pub event_type: Arc<str>,

@@ -21,8 +21,20 @@ const SHOWN: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_207_2
 
 impl Timestamp {
     pub fn parse(text: &str) -> Option<Timestamp> {
-        let time: jiff::Timestamp = text.parse().ok()?;
-        Some(Timestamp(time.as_millisecond()))
+        match text.parse::<jiff::Timestamp>() {
+            Ok(time) => Some(Timestamp(time.as_millisecond())),
+            Err(_) => Timestamp::parse_beyond(text),
+        }
+    }
+
+    /// jiff's instants end 26 hours before the year 9999 does, RFC 3339 does not.
+    fn parse_beyond(text: &str) -> Option<Timestamp> {
+        let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
+        let offset = pieces.to_numeric_offset()?;
+        let epoch = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+        let local = pieces.date().to_datetime(pieces.time()?).duration_since(epoch);
+        let utc = local.as_millis() - i128::from(offset.seconds()) * 1000;
+        i64::try_from(utc).ok().map(Timestamp)
     }
 
     pub fn plus(self, ms: i64) -> Timestamp {
@@ -106,6 +118,8 @@ mod tests {
         assert_eq!(Day::parse("2026-11-23"), Some(t.day()));
         assert_eq!(Timestamp(-1).day(), Day(-1));
         assert_eq!(Timestamp::parse("2020-02-24T16:19:12.175113-05:00").unwrap().0, 1_582_579_152_175);
+        assert_eq!(Timestamp::parse("9999-12-31T23:59:59.5-01:00"), Some(Timestamp(253_402_304_399_500)));
+        assert_eq!(Timestamp::parse("9999-12-31T23:59:59"), None);
         assert_eq!(Timestamp::parse("yesterday"), None);
     }
 

@@ -12,7 +12,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::domain::{Event, Timestamp};
+use crate::{
+    catalog::Catalog,
+    domain::{Event, Timestamp},
+};
 
 /// What the catalog says about showing an event of one type.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,6 +41,16 @@ pub const MAX_SUMMARY: usize = 1024;
 pub const REDACTED: &str = "[redacted]";
 /// Stands in a summary for a value that is absent, null, or no scalar.
 const NOTHING: &str = "–";
+
+/// The body that a receiver sees of this event: the same for every attempt and every destination.
+pub fn body(event: &Event, recorded_at: Timestamp, catalog: &Catalog) -> Result<Bytes, BodyError> {
+    let Some(event_type) = catalog.get(&event.event_type) else {
+        return render(event, recorded_at, Presentation::default());
+    };
+    let sensitive: Vec<Vec<String>> =
+        event_type.fields.iter().filter(|field| field.sensitive).map(|field| field.path.clone()).collect();
+    render(event, recorded_at, Presentation { sensitive: &sensitive, summary: event_type.summary.as_deref() })
+}
 
 /// Renders the body. `recorded_at` dates an event that has no time of its own.
 pub fn render(event: &Event, recorded_at: Timestamp, presentation: Presentation<'_>) -> Result<Bytes, BodyError> {

@@ -14,6 +14,6 @@ pub mod retry_after;
 pub mod signature;
 
 pub use answer::{class_of_status, excerpt};
-pub use body::{BodyError, MAX_BODY, Presentation, render};
+pub use body::{BodyError, MAX_BODY, Presentation, body, render};
 pub use retry_after::retry_after_ms;
 pub use signature::{SigningKey, SigningKeyFault, sign};

@@ -1,0 +1,48 @@
+//! What a sender writes down, and what it finds written: the vocabulary between `sender` and the store.
+
+use bytes::Bytes;
+
+use super::{Attempt, Day, DestinationId, NotificationId, Outcome, SubscriptionId, TeamId, Timestamp};
+
+/// Raised each time a delivery partition changes hands; a write with an older one is refused.
+pub type Epoch = i64;
+
+/// What the store knows of a notification that comes (again) from the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    Final(Outcome),
+    Parked,
+}
+
+/// A notification that waits in the store for its next attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parked {
+    pub day: Day,
+    pub notification: NotificationId,
+    pub team: TeamId,
+    pub subscription: SubscriptionId,
+    pub destination: DestinationId,
+    /// Its delivery partition is this modulo the partition count.
+    pub destination_hash: u32,
+    /// Attempts made so far.
+    pub attempts: u32,
+    pub due: Timestamp,
+    /// The delivery record's value, to go on with.
+    pub delivery: Bytes,
+}
+
+/// One transaction of a sender. Applied in field order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WriteBatch {
+    /// Every partition that a row of this batch belongs to, with the writer's epoch.
+    pub fences: Vec<(u32, Epoch)>,
+    /// Inserted; a row whose key exists is left as it is.
+    pub attempts: Vec<Attempt>,
+    /// Inserted, or attempts and due time replaced.
+    pub park: Vec<Parked>,
+    /// Deleted, if there.
+    pub unpark: Vec<(Day, NotificationId)>,
+}
+
+/// Where a listing of due rows goes on: after this (due, id).
+pub type DueCursor = (Timestamp, NotificationId);

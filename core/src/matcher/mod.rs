@@ -1,0 +1,227 @@
+//! The matcher's one step: a batch of source records in; deliveries, dead letters and index versions out.
+//!
+//! Everything that a step writes goes into one transaction with the input offsets, so a crash repeats a whole batch or
+//! nothing of it. A record that cannot be used is set aside with its reason; it never stops its partition.
+//!
+//! What is deliberately absent: any knowledge of destinations' settings (a delivery carries ids only), any waiting,
+//! any memory of events. The room keeps one number a partition: the index version it last wrote down.
+
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+
+use crate::{
+    codec::{self, DeadLetter, Decoded, Decoder, Poison, Reason},
+    directory::Directory,
+    domain::{
+        Delivery, DestinationId, NotificationId, Output, Position, Record, Subscription, TopicPartition,
+        notification::destination_hash,
+    },
+};
+
+/// Bounds and names of one matcher process.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub deliveries: Arc<str>,
+    pub deadletters: Arc<str>,
+    pub index_versions: Arc<str>,
+    /// Partitions of the deliveries topic.
+    pub delivery_partitions: u32,
+    /// Deliveries that one event may make; more, and it is set aside.
+    pub max_fanout: usize,
+    /// Bytes of deliveries that one event may make; more, and it is set aside.
+    pub max_fanout_bytes: usize,
+    /// Bytes of output after which a batch is closed; the event that crosses it still belongs to it.
+    pub max_batch_bytes: usize,
+}
+
+/// What one transaction writes.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub outputs: Vec<Output>,
+    /// Next input offsets.
+    pub offsets: Vec<(TopicPartition, i64)>,
+    /// How many of the records are in it. The rest are for the next step.
+    pub taken: usize,
+    /// Records that became dead letters, and why.
+    pub set_aside: Vec<(Position, Poison)>,
+    pub counts: Counts,
+}
+
+/// What a batch did, for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub records: u64,
+    pub tombstones: u64,
+    /// Events whose type the catalog does not know; matched like others.
+    pub unknown_type: u64,
+    /// Events that no subscription matched.
+    pub unmatched: u64,
+    pub deliveries: u64,
+}
+
+/// One matcher process: which index version it last wrote down for each input partition.
+pub struct Matcher {
+    options: Options,
+    recorded: BTreeMap<TopicPartition, i64>,
+}
+
+/// How much of the wire a delivery takes beyond its event, at most: ids, names and position.
+const DELIVERY_OVERHEAD: usize = 2_048;
+
+// === impl Matcher ===
+
+impl Matcher {
+    pub fn new(options: Options) -> Matcher {
+        Matcher { options, recorded: BTreeMap::new() }
+    }
+
+    /// Forgets what was written down: after an assignment, or a transaction that came to nothing.
+    pub fn forget(&mut self) {
+        self.recorded.clear();
+    }
+
+    /// Matches records against one directory snapshot, in order, until all are taken or the batch is full.
+    pub fn step(&mut self, records: &[Record], directory: &Directory, decoder: &Decoder) -> Batch {
+        let mut batch = Batch::default();
+        let mut next: BTreeMap<TopicPartition, (i64, i64)> = BTreeMap::new();
+        let mut bytes = 0;
+        for record in records {
+            if bytes >= self.options.max_batch_bytes {
+                break;
+            }
+            let before = batch.outputs.len();
+            self.one(record, directory, decoder, &mut batch);
+            bytes += batch.outputs[before..].iter().map(size).sum::<usize>();
+            batch.taken += 1;
+            next.entry(record.topic_partition()).or_insert((record.offset, 0)).1 = record.offset + 1;
+        }
+        for (partition, (first, _)) in &next {
+            if self.recorded.get(partition) != Some(&directory.version()) {
+                self.recorded.insert(partition.clone(), directory.version());
+                batch.outputs.push(self.index_version(partition, *first, directory.version()));
+            }
+        }
+        batch.offsets = next.into_iter().map(|(partition, (_, next))| (partition, next)).collect();
+        batch
+    }
+
+    fn one(&self, record: &Record, directory: &Directory, decoder: &Decoder, batch: &mut Batch) {
+        batch.counts.records += 1;
+        if record.value.is_none() {
+            batch.counts.tombstones += 1;
+            return;
+        }
+        // A bug that one record brings out must not stop every other record of its partition.
+        let result = catch_unwind(AssertUnwindSafe(|| self.deliveries(record, directory, decoder)));
+        let matched = result.unwrap_or_else(|panic| {
+            let detail = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+            Err(Poison { reason: Reason::Panic, detail: detail.unwrap_or("no message").to_owned() })
+        });
+        match matched {
+            Ok(matched) => {
+                batch.counts.unknown_type += u64::from(!matched.known_type);
+                batch.counts.unmatched += u64::from(matched.outputs.is_empty());
+                batch.counts.deliveries += matched.outputs.len() as u64;
+                batch.outputs.extend(matched.outputs);
+            }
+            Err(poison) => {
+                batch.outputs.push(self.dead_letter(record, &poison));
+                batch.set_aside.push((record.position(), poison));
+            }
+        }
+    }
+
+    fn deliveries(&self, record: &Record, directory: &Directory, decoder: &Decoder) -> Result<Matched, Poison> {
+        let Decoded { event, codec } = decoder.decode(record)?;
+        let subscriptions = directory.matching(&event);
+        let fanout: usize = subscriptions.iter().map(|s| s.destinations.len()).sum();
+        self.check_fanout(fanout, record)?;
+        let mut outputs = Vec::with_capacity(fanout);
+        let day = event.time.unwrap_or(record.timestamp).day();
+        for subscription in &subscriptions {
+            for destination in &subscription.destinations {
+                let hash = destination_hash(&event.team, destination);
+                let delivery = Delivery {
+                    id: NotificationId::of(&event, &subscription.id, destination, ""),
+                    day,
+                    team: event.team.clone(),
+                    subscription: subscription.id.clone(),
+                    subscription_revision: subscription.revision,
+                    destination: destination.clone(),
+                    destination_revision: revision_of(directory, subscription, destination),
+                    destination_hash: hash,
+                    event_type: event.event_type.clone(),
+                    event_id: event.id.clone(),
+                    event_source: event.source.clone(),
+                    event_time: event.time,
+                    event_subject: event.subject.clone(),
+                    index_version: directory.version(),
+                    position: record.position(),
+                    recorded_at: record.timestamp,
+                    codec: codec.into(),
+                    event: record.value.clone().unwrap_or_default(),
+                };
+                outputs.push(Output {
+                    topic: self.options.deliveries.clone(),
+                    partition: Some(hash % self.options.delivery_partitions),
+                    key: Some(Bytes::from(format!("{}/{}", event.team, destination))),
+                    value: Some(codec::encode_delivery(&delivery)),
+                    headers: Vec::new(),
+                });
+            }
+        }
+        Ok(Matched { outputs, known_type: directory.catalog().get(&event.event_type).is_some() })
+    }
+
+    fn check_fanout(&self, fanout: usize, record: &Record) -> Result<(), Poison> {
+        let bytes = fanout * (record.value.as_ref().map_or(0, Bytes::len) + DELIVERY_OVERHEAD);
+        let Options { max_fanout, max_fanout_bytes, .. } = self.options;
+        if fanout > max_fanout {
+            let detail = format!("{fanout} deliveries from one event; max_fanout is {max_fanout}");
+            return Err(Poison { reason: Reason::Fanout, detail });
+        }
+        if bytes > max_fanout_bytes {
+            let detail = format!("{bytes} bytes of deliveries from one event; max_fanout_bytes is {max_fanout_bytes}");
+            return Err(Poison { reason: Reason::Fanout, detail });
+        }
+        Ok(())
+    }
+
+    fn dead_letter(&self, record: &Record, poison: &Poison) -> Output {
+        let DeadLetter { key, value, headers } = codec::dead_letter(record, poison);
+        let topic = self.options.deadletters.clone();
+        Output { topic, partition: None, key, value, headers }
+    }
+
+    /// From `first` on, until the next such record of the same partition, events were matched against this version.
+    fn index_version(&self, partition: &TopicPartition, first: i64, version: i64) -> Output {
+        let value = serde_json::json!({
+            "topic": &*partition.topic, "partition": partition.partition, "first": first, "index_version": version,
+        });
+        Output {
+            topic: self.options.index_versions.clone(),
+            partition: None,
+            key: Some(Bytes::from(partition.to_string())),
+            value: Some(Bytes::from(value.to_string())),
+            headers: Vec::new(),
+        }
+    }
+}
+
+struct Matched {
+    outputs: Vec<Output>,
+    known_type: bool,
+}
+
+fn revision_of(directory: &Directory, subscription: &Subscription, destination: &DestinationId) -> u64 {
+    directory.destination(&subscription.team, destination).map_or(0, |d| d.revision)
+}
+
+fn size(output: &Output) -> usize {
+    output.value.as_ref().map_or(0, Bytes::len) + output.key.as_ref().map_or(0, Bytes::len)
+}

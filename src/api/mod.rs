@@ -1,0 +1,155 @@
+//! The HTTP API, for operators, the command line and other programs.
+//!
+//! Handlers read their own fold of the directory and the store, write through the directory's editor and the log, and
+//! leave every decision to the core: what is valid, what matches, what may be shown.
+//!
+//! | path | |
+//! | --- | --- |
+//! | `/v1/teams/{team}/subscriptions[/{id}]`, `/v1/teams/{team}/destinations[/{id}]` | what a team wants to hear, and where |
+//! | `/v1/teams/{team}/notifications[/{id}]`, `/v1/teams/{team}/attempts`, and both without team | what became of events |
+//! | `/v1/events` | POST one event or many |
+//! | `/v1/deadletters`, `/v1/deadletters/retry` | what was set aside |
+//! | `/v1/explain` | why an event matches a subscription or not |
+//! | `/metrics`, `/healthz`, `/readyz` | the process itself |
+//!
+//! Every path but `/healthz` and `/readyz` needs the operator token. What is of another team is not found. Every error
+//! is `{"error": {"code", "message", "faults": [{"path", "found", "allowed"}]}}`.
+//!
+//! Reading order: this file, [`token`], [`error`], [`body`], [`query`], [`cursor`], [`directory`], then the handlers:
+//! [`subscriptions`], [`destinations`], [`events`], [`history`], [`dead_letters`], [`explain`], [`health`].
+
+pub mod body;
+pub mod cursor;
+pub mod dead_letters;
+pub mod destinations;
+pub mod directory;
+pub mod error;
+pub mod events;
+pub mod explain;
+pub mod health;
+pub mod history;
+pub mod query;
+pub mod subscriptions;
+pub mod token;
+
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, MatchedPath, Request},
+    http::StatusCode,
+    middleware::{self, Next},
+    response::Response,
+    routing::{get, post},
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tidings_core::{
+    catalog::Catalog,
+    codec::Decoder,
+    domain::{Timestamp, address::UrlRules},
+};
+use tokio::net::TcpListener;
+use tower_http::timeout::TimeoutLayer;
+
+pub use directory::{Directories, Edit, EditError, Expected};
+pub use error::ApiError;
+pub use token::Token;
+
+use crate::{
+    config::Topics,
+    log::Log,
+    secrets::KeyRing,
+    store::Store,
+    telemetry::{Readiness, facts},
+};
+
+/// What handlers work with. Shared by all of them as an [`Arc`].
+pub struct ApiState<L, S, D> {
+    pub log: L,
+    pub store: S,
+    pub directory: D,
+    pub catalog: Arc<Catalog>,
+    pub decoder: Arc<Decoder>,
+    pub keys: Arc<KeyRing>,
+    pub topics: Topics,
+    pub url_rules: UrlRules,
+    pub max_event_bytes: usize,
+    pub token: Token,
+    pub readiness: Readiness,
+    pub metrics: PrometheusHandle,
+}
+
+/// The largest body of `POST /v1/events`, in bytes.
+pub const MAX_EVENTS_BODY: usize = 8 * 1024 * 1024;
+/// The largest body of any other request, in bytes.
+pub const MAX_BODY: usize = 512 * 1024;
+/// How long a request may take, its body's arrival included.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// Answers requests until `stop` is done, then finishes those begun.
+pub async fn serve<L: Log, S: Store, D: Directories>(
+    state: Arc<ApiState<L, S, D>>,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    tracing::info!(address = %listener.local_addr()?, "the API listens");
+    axum::serve(listener, router(state)).with_graceful_shutdown(stop).await
+}
+
+/// Every route.
+pub fn router<L: Log, S: Store, D: Directories>(state: Arc<ApiState<L, S, D>>) -> Router {
+    let guarded = Router::new()
+        .route("/v1/teams/{team}/subscriptions", get(subscriptions::list).post(subscriptions::create))
+        .route(
+            "/v1/teams/{team}/subscriptions/{id}",
+            get(subscriptions::show).put(subscriptions::put).delete(subscriptions::delete),
+        )
+        .route("/v1/teams/{team}/destinations", get(destinations::list).post(destinations::create))
+        .route(
+            "/v1/teams/{team}/destinations/{id}",
+            get(destinations::show).put(destinations::put).delete(destinations::delete),
+        )
+        .route("/v1/notifications", get(history::notifications_of_all))
+        .route("/v1/notifications/{id}", get(history::notification_of_any))
+        .route("/v1/attempts", get(history::attempts_of_all))
+        .route("/v1/teams/{team}/notifications", get(history::notifications))
+        .route("/v1/teams/{team}/notifications/{id}", get(history::notification))
+        .route("/v1/teams/{team}/attempts", get(history::attempts))
+        .route("/v1/deadletters", get(dead_letters::list))
+        .route("/v1/deadletters/retry", post(dead_letters::retry))
+        .route("/v1/explain", post(explain::explain))
+        .route("/metrics", get(health::metrics))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .merge(
+            Router::new()
+                .route("/v1/events", post(events::publish))
+                .layer(DefaultBodyLimit::max(MAX_EVENTS_BODY)),
+        )
+        .route_layer(middleware::from_fn_with_state(state.clone(), token::require));
+    guarded
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .route_layer(middleware::from_fn(count))
+        .fallback(error::no_such_path)
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
+        .with_state(state)
+}
+
+async fn count(path: MatchedPath, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let began = Instant::now();
+    let response = next.run(request).await;
+    facts::request_answered(method.as_str(), path.as_str(), response.status().as_u16(), began.elapsed());
+    response
+}
+
+/// The system clock, for the edges of the program: the core gets time as an argument.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,49 @@
+//! `tidings up|match|send|api`: which roles a process runs.
+
+use clap::Args;
+
+use super::{Command, Global};
+use crate::config::Settings;
+
+/// The roles of one process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Roles {
+    pub matcher: bool,
+    pub sender: bool,
+    pub api: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// The data folder [default: data.dir of the configuration]
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<std::path::PathBuf>,
+    /// Where the API listens [default: api.listen of the configuration]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<std::net::SocketAddr>,
+}
+
+/// The roles that a command asks for, with their settings; `None` if it asks for none.
+pub fn roles(command: &Command, global: &Global) -> anyhow::Result<Option<(Roles, Settings)>> {
+    let roles = match command {
+        Command::Up(_) => Roles { matcher: true, sender: true, api: true },
+        Command::Match => Roles { matcher: true, ..Roles::default() },
+        Command::Send => Roles { sender: true, ..Roles::default() },
+        Command::Api => Roles { api: true, ..Roles::default() },
+        _ => return Ok(None),
+    };
+    let mut settings = super::settings(global)?;
+    if let Command::Up(up) = command {
+        if let Some(folder) = &up.data_dir {
+            settings.data.dir = folder.clone();
+        }
+        if let Some(listen) = up.listen {
+            settings.api.listen = listen;
+        }
+    }
+    anyhow::ensure!(
+        settings.mode == crate::config::Mode::Distributed || matches!(command, Command::Up(_)),
+        "separate roles need `mode = \"distributed\"`; in embedded mode, `tidings up` runs them all"
+    );
+    Ok(Some((roles, settings)))
+}

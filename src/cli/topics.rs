@@ -1,0 +1,97 @@
+//! `tidings topics create [--print]`: what Kafka must have, made or told.
+
+use std::sync::Arc;
+
+use clap::Subcommand;
+
+use crate::{
+    config::{Mode, OutputsSetting, Settings, topic_specs},
+    log::{Log, LogError, TopicSpec},
+};
+
+#[derive(Debug, Subcommand)]
+pub enum Topics {
+    /// Create the topics that are missing; those that exist are left as they are
+    Create {
+        /// Print Kafka's own commands, and the least rights that Tidings needs, instead
+        #[arg(long)]
+        print: bool,
+    },
+}
+
+pub async fn run(command: Topics, settings: &Settings) -> anyhow::Result<()> {
+    let Topics::Create { print } = command;
+    if print {
+        print!("{}", commands(settings));
+        return Ok(());
+    }
+    match settings.mode {
+        Mode::Embedded => println!("in embedded mode, `tidings up` creates its own topics"),
+        Mode::Distributed => create_on_kafka(settings).await?,
+    }
+    Ok(())
+}
+
+/// Creates what is missing and returns the names of what was created.
+pub async fn create<L: Log>(log: &L, specs: Vec<TopicSpec>) -> Result<Vec<Arc<str>>, LogError> {
+    let mut created = Vec::new();
+    for spec in specs {
+        let name = spec.name.clone();
+        if log.create_topic(spec).await? {
+            created.push(name);
+        }
+    }
+    Ok(created)
+}
+
+/// Kafka's own commands for the topics and the least rights of each role, to be pasted into a shell.
+fn commands(settings: &Settings) -> String {
+    let topics = settings.topics();
+    let kafka = "--bootstrap-server \"$BROKERS\"";
+    let mut text = format!(
+        "# Topics and least rights of Tidings. Set BROKERS, and the principals of each role, for example\n\
+         # MATCH=User:tidings-match SEND=User:tidings-send API=User:tidings-api\n\
+         BROKERS=${{BROKERS:-{}}}\n\n",
+        if settings.log.kafka.brokers.is_empty() { "localhost:9092" } else { &settings.log.kafka.brokers }
+    );
+    for spec in topic_specs(settings) {
+        text.push_str(&format!(
+            "kafka-topics.sh {kafka} --create --if-not-exists --topic {} --partitions {} --replication-factor {}",
+            spec.name, spec.partitions, settings.log.replication
+        ));
+        spec.settings.iter().for_each(|(name, value)| text.push_str(&format!(" \\\n  --config {name}={value}")));
+        text.push('\n');
+    }
+    let mut acl = |who: &str, operations: &[&str], kind: &str, name: &str| {
+        let operations: String = operations.iter().map(|operation| format!(" --operation {operation}")).collect();
+        text.push_str(&format!("kafka-acls.sh {kafka} --add --allow-principal \"${who}\"{operations} {kind} {name}\n"));
+    };
+    let read = ["Read", "Describe", "DescribeConfigs"];
+    let write = ["Write", "Describe"];
+    let (match_group, send_group) = (settings.match_group(), settings.send_group());
+    for topic in topics.events.iter().chain([&topics.directory]) {
+        acl("MATCH", &read, "--topic", topic);
+    }
+    for topic in [&topics.deliveries, &topics.dead_letters, &topics.index_versions] {
+        acl("MATCH", &write, "--topic", topic);
+    }
+    acl("MATCH", &["Read"], "--group", &match_group);
+    if settings.log.outputs == OutputsSetting::Transactional {
+        let named = format!("{match_group}- --resource-pattern-type prefixed");
+        acl("MATCH", &write, "--transactional-id", &named);
+    }
+    acl("SEND", &read, "--topic", &topics.deliveries);
+    acl("SEND", &read, "--topic", &topics.directory);
+    acl("SEND", &["Read"], "--group", &send_group);
+    for topic in topics.events.iter().chain([&topics.directory, &topics.dead_letters]) {
+        acl("API", &read, "--topic", topic);
+    }
+    for topic in topics.events.iter().chain([&topics.directory]) {
+        acl("API", &write, "--topic", topic);
+    }
+    acl("API", &["Describe"], "--topic", &topics.deliveries);
+    acl("API", &["Describe"], "--group", &match_group);
+    acl("API", &["Describe"], "--group", &send_group);
+    acl("API", &write, "--transactional-id", &format!("{} --resource-pattern-type prefixed", settings.log.topic_prefix));
+    text
+}

@@ -1,0 +1,187 @@
+//! The matcher's loop: reads a batch, lets `tidings_core::matcher` decide, commits what it says.
+
+use std::{sync::Arc, time::Duration};
+
+use tidings_core::{
+    codec::Decoder,
+    domain::Record,
+    matcher::{Batch, Matcher, Options},
+};
+use tokio::time::Instant;
+
+use super::{RoleError, directory::DirectoryView, seam::Seam, stop::Stop};
+use crate::{
+    log::{Group, Input, Log, LogError, Member},
+    telemetry::{Readiness, facts},
+};
+
+/// What one matcher worker needs.
+pub struct MatcherRole<L> {
+    pub log: L,
+    pub group: Group,
+    pub view: DirectoryView,
+    pub decoder: Arc<Decoder>,
+    pub options: Options,
+    pub readiness: Readiness,
+    pub seam: Seam<Batch>,
+}
+
+const ROLE: &str = "match";
+/// The first wait after a failure of the log, doubled up to [`MAX_BACKOFF`].
+const BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+/// A log that has failed for this long makes the process not ready.
+const UNREADY_AFTER: Duration = Duration::from_secs(30);
+
+// === impl MatcherRole ===
+
+impl<L: Log> MatcherRole<L> {
+    /// Runs until the order to stop. The directory is folded to its end before the first event is read.
+    pub async fn run(mut self, mut stop: Stop) -> Result<(), RoleError> {
+        self.readiness.not_ready(ROLE, "joining");
+        tokio::select! {
+            biased;
+            _ = stop.ordered() => return Ok(()),
+            ready = self.view.ready() => {
+                ready.ok_or(RoleError::NoDirectory)?;
+            }
+        }
+        let mut member = self.log.join(self.group.clone()).await?;
+        self.readiness.ready(ROLE);
+        let ended = self.serve(&mut member, &mut stop).await;
+        member.leave().await;
+        ended
+    }
+
+    async fn serve(&mut self, member: &mut L::Member, stop: &mut Stop) -> Result<(), RoleError> {
+        let mut matcher = Matcher::new(self.options.clone());
+        let mut patience = Patience::new(self.readiness.clone());
+        loop {
+            let input = tokio::select! {
+                biased;
+                _ = stop.ordered() => return Ok(()),
+                input = member.next() => input,
+            };
+            match input {
+                Ok(Input::Records(records)) => {
+                    self.batch(member, &mut matcher, records, &mut patience, stop).await?;
+                }
+                Ok(Input::Assigned(partitions)) => {
+                    matcher.forget();
+                    let partitions: Vec<_> = partitions.into_iter().map(|(partition, _)| partition).collect();
+                    facts::partitions_assigned(ROLE, &partitions);
+                }
+                // Between batches nothing is in work, so partitions can go at once.
+                Ok(Input::Revoking(partitions)) => {
+                    matcher.forget();
+                    member.release(&partitions).await?;
+                    facts::partitions_released(ROLE, &partitions);
+                }
+                Ok(Input::Lost(partitions)) => {
+                    matcher.forget();
+                    facts::partitions_lost(ROLE, &partitions);
+                }
+                Err(LogError::Unavailable(why)) => patience.wait(&LogError::Unavailable(why), stop).await,
+                Err(LogError::Aborted(why)) => {
+                    matcher.forget();
+                    facts::commit_aborted(ROLE, &why);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Commits records as one batch or several, each against the newest snapshot of its time.
+    async fn batch(
+        &mut self,
+        member: &mut L::Member,
+        matcher: &mut Matcher,
+        mut records: Vec<Record>,
+        patience: &mut Patience,
+        stop: &mut Stop,
+    ) -> Result<(), RoleError> {
+        while !records.is_empty() {
+            let started = Instant::now();
+            let directory = self.view.current().ok_or(RoleError::NoDirectory)?;
+            let mut batch = matcher.step(&records, &directory, &self.decoder);
+            self.seam.tamper(&mut batch);
+            loop {
+                match member.commit(batch.outputs.clone(), batch.offsets.clone()).await {
+                    Ok(()) => break,
+                    Err(LogError::Unavailable(why)) if !stop.is_ordered() => {
+                        patience.wait(&LogError::Unavailable(why), stop).await;
+                    }
+                    // The same records come again from the committed offsets on.
+                    Err(LogError::Aborted(why)) | Err(LogError::Unavailable(why)) => {
+                        matcher.forget();
+                        facts::commit_aborted(ROLE, &why);
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            patience.served();
+            state_facts(&batch, &records[..batch.taken], directory.version(), started.elapsed());
+            records.drain(..batch.taken);
+        }
+        Ok(())
+    }
+}
+
+/// Stated once the batch is committed, so that an aborted one is not counted twice.
+fn state_facts(batch: &Batch, records: &[Record], index_version: i64, took: Duration) {
+    for same in records.chunk_by(|a, b| a.topic == b.topic) {
+        facts::events_read(&same[0].topic, same.len());
+        let tombstones = same.iter().filter(|record| record.value.is_none()).count();
+        if tombstones > 0 {
+            facts::tombstones_skipped(&same[0].topic, tombstones);
+        }
+    }
+    for (position, poison) in &batch.set_aside {
+        facts::dead_lettered(position, poison.reason.as_str(), &poison.detail);
+    }
+    facts::batch_matched(facts::Matched {
+        events: batch.counts.records as usize,
+        notifications: batch.counts.deliveries as usize,
+        unmatched: batch.counts.unmatched as usize,
+        unknown_type: batch.counts.unknown_type as usize,
+        index_version,
+        took,
+    });
+}
+
+/// Waits out a log that fails, and says when that has gone on for long.
+struct Patience {
+    readiness: Readiness,
+    failing_since: Option<Instant>,
+    backoff: Duration,
+}
+
+// === impl Patience ===
+
+impl Patience {
+    fn new(readiness: Readiness) -> Patience {
+        Patience { readiness, failing_since: None, backoff: BACKOFF }
+    }
+
+    async fn wait(&mut self, error: &LogError, stop: &mut Stop) {
+        facts::log_failed(ROLE, error);
+        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= UNREADY_AFTER {
+            self.readiness.not_ready(ROLE, "the log does not answer");
+        }
+        tokio::select! {
+            biased;
+            _ = stop.ordered() => {}
+            _ = tokio::time::sleep(self.backoff) => {}
+        }
+        self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
+    }
+
+    fn served(&mut self) {
+        if self.failing_since.take().is_some() {
+            self.readiness.ready(ROLE);
+            self.backoff = BACKOFF;
+        }
+    }
+}

@@ -1,0 +1,2 @@
+-- How many notifications of one team are parked, and the oldest due time among them.
+SELECT count(*) AS parked, min(due) AS oldest_due FROM parked WHERE team = $1

@@ -1,0 +1,247 @@
+//! The store of the embedded mode: one SQLite file, one writer with group commit, a few readers.
+//!
+//! One process opens the file; the lock on the data folder sees to that. All changes go through one connection, in
+//! [`writer`]; readers see what is committed and never wait for it (write-ahead log).
+
+mod writer;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use serde_json::json;
+use sqlx::{
+    AssertSqlSafe, Connection, Row, SqlSafeStr, SqliteConnection, SqlitePool,
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
+};
+use tidings_core::domain::{Attempt, Day, NotificationId, TeamId, Timestamp};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::{
+    AttemptQuery, DueCursor, Epoch, Guard, Known, Notification, NotificationQuery, Parked, Store, StoreError, Waiting,
+    WriteBatch,
+    rows::{self, Columns, Listing, Value},
+};
+use writer::{Change, Writer};
+
+/// What a write has survived when it returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// A power cut: synced before each commit returns.
+    #[default]
+    Full,
+    /// The end of the process, not of the machine. For tests and demonstrations.
+    Normal,
+}
+
+/// The store in one SQLite file.
+#[derive(Clone)]
+pub struct Sqlite {
+    readers: SqlitePool,
+    writer: Writer,
+    directory: Arc<Mutex<()>>,
+}
+
+/// The right to edit the directory, within this process.
+pub struct DirectoryGuard(#[expect(dead_code, reason = "held for its drop")] OwnedMutexGuard<()>);
+
+/// Connections that read at one time.
+const MAX_READERS: u32 = 4;
+/// How long a reader or a statement waits for its turn.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Rows deleted in one transaction, so that writes between wait for little.
+const DROP_SLICE_ROWS: i64 = 2000;
+
+// === impl Sqlite ===
+
+impl Sqlite {
+    /// Opens the file, makes it if missing, and brings its tables up to date. Must be called within a tokio runtime,
+    /// whose end is the writer's end.
+    pub async fn open(path: &Path, durability: Durability) -> Result<Sqlite, StoreError> {
+        let synchronous = match durability {
+            Durability::Full => SqliteSynchronous::Full,
+            Durability::Normal => SqliteSynchronous::Normal,
+        };
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(synchronous)
+            .busy_timeout(BUSY_TIMEOUT);
+        let mut connection = SqliteConnection::connect_with(&options).await?;
+        migrations().run(&mut connection).await.map_err(refused)?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(MAX_READERS)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.create_if_missing(false).read_only(true));
+        Ok(Sqlite { readers, writer: Writer::start(connection), directory: Arc::default() })
+    }
+
+    async fn list(&self, listing: Listing) -> Result<Vec<SqliteRow>, StoreError> {
+        // Composed of our own texts; whatever a person gave is bound.
+        let mut query = sqlx::query(AssertSqlSafe(listing.sql));
+        for value in listing.values {
+            query = match value {
+                Value::Number(number) => query.bind(number),
+                Value::Text(text) => query.bind(text),
+                Value::Bytes(bytes) => query.bind(bytes),
+            };
+        }
+        Ok(query.fetch_all(&self.readers).await?)
+    }
+
+    /// Deletes slice by slice until none is left.
+    async fn drop_all(&self, slice: impl Fn() -> Change) -> Result<(), StoreError> {
+        while self.writer.change(slice()).await? == DROP_SLICE_ROWS {}
+        Ok(())
+    }
+}
+
+impl Store for Sqlite {
+    type Guard = DirectoryGuard;
+
+    async fn acquire(&self, partition: u32, owner: &str) -> Result<Epoch, StoreError> {
+        self.writer.change(Change::Acquire { partition, owner: rows::storable(owner).into_owned() }).await
+    }
+
+    async fn look_up(&self, ids: &[(Day, NotificationId)]) -> Result<Vec<(NotificationId, Known)>, StoreError> {
+        const LOOK_UP: &str = include_str!("queries/sqlite/look_up.sql");
+        let found = sqlx::query(LOOK_UP).bind(keys(ids)).fetch_all(&self.readers).await?;
+        rows::known(&found)
+    }
+
+    async fn write(&self, batch: &WriteBatch) -> Result<(), StoreError> {
+        self.writer.change(Change::Write(batch.clone())).await.map(|_| ())
+    }
+
+    async fn due(
+        &self,
+        partition: u32,
+        partitions: u32,
+        after: Option<DueCursor>,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Parked>, StoreError> {
+        let (after_due, after_id) = after.map_or((i64::MIN, vec![]), |(due, id)| (due.0, id.0.to_vec()));
+        let query = sqlx::query(rows::DUE)
+            .bind(i64::from(partition))
+            .bind(i64::from(partitions))
+            .bind(until.0)
+            .bind(after_due)
+            .bind(after_id)
+            .bind(i64::from(limit));
+        query.fetch_all(&self.readers).await?.iter().map(rows::parked).collect()
+    }
+
+    async fn attempts(&self, query: &AttemptQuery) -> Result<Vec<Attempt>, StoreError> {
+        self.list(rows::attempts_listing(query)).await?.iter().map(rows::attempt).collect()
+    }
+
+    async fn notifications(&self, query: &NotificationQuery) -> Result<Vec<Notification>, StoreError> {
+        self.list(rows::notifications_listing(query)).await?.iter().map(rows::notification).collect()
+    }
+
+    async fn waiting(&self, team: Option<&TeamId>) -> Result<Waiting, StoreError> {
+        let query = match team {
+            None => sqlx::query(rows::WAITING),
+            Some(team) => sqlx::query(rows::WAITING_OF_TEAM).bind(team.to_string()),
+        };
+        rows::waiting(&query.fetch_one(&self.readers).await?)
+    }
+
+    async fn keep_days(&self, oldest: Day, newest: Day) -> Result<Vec<Day>, StoreError> {
+        rows::check_kept_days(oldest, newest)?;
+        self.writer.change(Change::OpenDays { oldest, newest }).await?;
+        let query = sqlx::query("SELECT day FROM days WHERE day < $1 ORDER BY day").bind(i64::from(oldest.0));
+        let mut dropped = Vec::new();
+        for row in query.fetch_all(&self.readers).await? {
+            let day = Day(row.try_get("day")?);
+            self.drop_all(|| Change::DropDay { day, rows: DROP_SLICE_ROWS }).await?;
+            self.writer.change(Change::CloseDay(day)).await?;
+            dropped.push(day);
+        }
+        self.drop_all(|| Change::DropStrays { before: oldest.start(), rows: DROP_SLICE_ROWS }).await?;
+        Ok(dropped)
+    }
+
+    async fn lock_directory(&self) -> Result<DirectoryGuard, StoreError> {
+        Ok(DirectoryGuard(self.directory.clone().lock_owned().await))
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(&self.readers).await?;
+        Ok(())
+    }
+}
+
+impl Guard for DirectoryGuard {}
+
+impl Columns for SqliteRow {
+    fn number(&self, name: &str) -> Result<Option<i64>, sqlx::Error> {
+        self.try_get(name)
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, sqlx::Error> {
+        self.try_get(name)
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, sqlx::Error> {
+        self.try_get(name)
+    }
+}
+
+/// Keys as the JSON that the queries take apart: SQLite has no arrays.
+fn keys(ids: &[(Day, NotificationId)]) -> String {
+    let keys: Vec<_> = ids.iter().map(|(day, id)| json!([day.0, id])).collect();
+    json!(keys).to_string()
+}
+
+fn migrations() -> Migrator {
+    let store = include_str!("../../migrations/sqlite/0001_store.sql").into_sql_str();
+    let mut migrator =
+        Migrator::with_migrations(vec![Migration::new(1, "store".into(), MigrationType::Simple, store, false)]);
+    // An older program beside a newer one's tables goes on: migrations only add.
+    migrator.set_ignore_missing(true);
+    migrator
+}
+
+fn refused(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+        other => StoreError::Refused(format!("tables of the store: {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn plan(store: &Sqlite, listing: Listing) -> String {
+        let explained = Listing { sql: format!("EXPLAIN QUERY PLAN {}", listing.sql), values: listing.values };
+        let steps = store.list(explained).await.unwrap();
+        steps.iter().map(|row| row.get::<String, _>("detail") + "\n").collect()
+    }
+
+    #[tokio::test]
+    async fn listings_walk_an_index_and_do_not_scan() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&folder.path().join("store.db"), Durability::Normal).await.unwrap();
+        let team = || TeamId::new("acme").ok();
+        let by_team = AttemptQuery { team: team(), ..AttemptQuery::default() };
+        let by_event = AttemptQuery { event_id: Some("e".to_owned()), ..AttemptQuery::default() };
+        let failed =
+            |attempts| NotificationQuery { attempts, status: Some(super::super::Status::Retrying), error: None };
+        let cases = [
+            (rows::attempts_listing(&AttemptQuery::default()), "SCAN a USING INDEX attempts_at"),
+            (rows::attempts_listing(&by_team), "SEARCH a USING INDEX attempts_team (team=?)"),
+            (rows::attempts_listing(&by_event), "SEARCH a USING INDEX attempts_event"),
+            (rows::notifications_listing(&failed(by_team.clone())), "SEARCH a USING INDEX attempts_team_undelivered"),
+            (rows::notifications_listing(&failed(AttemptQuery::default())), "SCAN a USING INDEX attempts_undelivered"),
+        ];
+        for (listing, expected) in cases {
+            let sql = listing.sql.clone();
+            let plan = plan(&store, listing).await;
+            assert!(plan.contains(expected), "{sql}\n{plan}");
+        }
+    }
+}
