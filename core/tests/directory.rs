@@ -1,6 +1,6 @@
 //! The fold of the directory topic: a function of the last record of each key, whatever was compacted away.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -204,6 +204,27 @@ fn records_that_can_be_nobodys_are_ignored() {
     assert_eq!(directory.apply(&record(6, "sub/acme/x", None)), Applied::Ignored);
     assert_eq!((directory.version(), directory.problems().len()), (7, 0));
     assert!(parse_key(&[b'k'; 100_000]).is_err());
+}
+
+#[test]
+fn row_28_a_hundred_thousand_catch_all_subscriptions_are_folded_in_seconds() {
+    let records: Vec<Record> = (0..100_000)
+        .map(|i| {
+            let (team, id) = (format!("t{}", i % 1_000), format!("s{i}"));
+            let mut value = subscription(&team, &id);
+            value["events"] = json!([{"type": "*"}]);
+            record(i, &format!("sub/{team}/{id}"), Some(value.to_string()))
+        })
+        .collect();
+    let start = Instant::now();
+    let mut directory = folded(&records);
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    let start = Instant::now();
+    let snapshot = directory.clone();
+    directory.apply(&record(100_000, "sub/t1/s1", None));
+    assert!(start.elapsed().as_millis() < 100, "a change costs the path to it: {:?}", start.elapsed());
+    let event = event("t1", json!({}));
+    assert_eq!((snapshot.matching(&event).len(), directory.matching(&event).len()), (100, 99));
 }
 
 // === validation ===

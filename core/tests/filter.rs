@@ -165,7 +165,7 @@ fn row_24_ten_thousand_values_compile_quickly_and_match_in_one_look_up() {
     let filter = filter_of(Value::Array(values));
     let start = Instant::now();
     let clause = compile(&selector("*", &filter), &catalog(), "").unwrap();
-    assert!(start.elapsed().as_millis() < 1_000, "{:?}", start.elapsed());
+    assert!(start.elapsed().as_millis() < 100, "{:?}", start.elapsed());
     let data = json!({"a": MAX_VALUES - 1});
     let start = Instant::now();
     assert!((0..1_000).all(|_| clause.matches(&data)));
