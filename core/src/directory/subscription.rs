@@ -36,7 +36,7 @@ pub(super) fn compile(subscription: Arc<Subscription>, catalog: &Catalog) -> Res
     let mut known = BTreeSet::new();
     for (i, id) in subscription.destinations.iter().enumerate() {
         if !known.insert(id) {
-            faults.add(&Path::Index(&destinations, i), format!("{id:?} a second time"), "each destination once");
+            faults.add(&Path::Index(&destinations, i), format!("{id} a second time"), "each destination once");
         }
     }
     match Rule::compile(subscription, catalog) {

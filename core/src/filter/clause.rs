@@ -35,7 +35,7 @@ pub(super) struct Leaf {
 }
 
 /// How many near misses a fault about an unknown event type names.
-const MAX_SUGGESTIONS: usize = 5;
+const MAX_SUGGESTIONS: usize = 3;
 
 /// Makes a clause of an event selector, or says everything that is wrong with it. `path` is where the selector stands:
 /// `events[0]`.

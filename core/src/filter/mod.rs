@@ -61,4 +61,4 @@ pub const MAX_FILTER_NODES: usize = 10_000;
 /// The most values of one array of alternatives, and of one `anything-but`. They are hashed: any number costs one look-up.
 pub const MAX_VALUES: usize = 10_000;
 /// The most operators of one array of alternatives. Each is tried on each value, so this bounds the time of a match.
-pub const MAX_OPERATORS: usize = 256;
+pub const MAX_OPERATORS: usize = 64;

@@ -1,0 +1,370 @@
+//! The fold of the directory topic: a function of the last record of each key, whatever was compacted away.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tidings_core::{
+    catalog::Catalog,
+    directory::{
+        Applied, Directory, MAX_DETAIL, MAX_VALUE_BYTES, Reason, destination_key, parse_key, subscription_key,
+        validate_destination, validate_subscription,
+    },
+    domain::{Destination, DestinationId, Event, Record, Subscription, SubscriptionId, TeamId, Timestamp},
+};
+
+const SEALED: &str = "v1.k1.AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4v";
+
+fn team(id: &str) -> TeamId {
+    TeamId::new(id).unwrap()
+}
+
+fn record(offset: i64, key: &str, value: Option<String>) -> Record {
+    Record {
+        topic: "tidings.directory".into(),
+        partition: 0,
+        offset,
+        timestamp: Timestamp(0),
+        key: Some(Bytes::copy_from_slice(key.as_bytes())),
+        value: value.map(Bytes::from),
+        headers: Vec::new(),
+    }
+}
+
+fn subscription(team: &str, id: &str) -> Value {
+    json!({
+        "team": team, "id": id, "revision": 1, "enabled": true,
+        "events": [{"type": "replicated.customer.created", "filter": {"licenseType": ["paid"]}}],
+        "destinations": ["hook"],
+    })
+}
+
+fn destination(team: &str, id: &str) -> Value {
+    json!({"team": team, "id": id, "webhook": {"url": "https://hooks.example.com/in", "secrets": [SEALED]}})
+}
+
+fn event(team_id: &str, data: Value) -> Event {
+    Event {
+        team: team(team_id),
+        id: "1".into(),
+        source: "vendor".into(),
+        event_type: "replicated.customer.created".into(),
+        time: None,
+        subject: None,
+        data,
+    }
+}
+
+fn folded<'a>(records: impl IntoIterator<Item = &'a Record>) -> Directory {
+    let mut directory = Directory::new(Catalog::builtin());
+    for record in records {
+        directory.apply(record);
+    }
+    directory
+}
+
+/// Everything that can be seen of a directory, for these teams and events.
+fn seen(directory: &Directory, teams: &[&str], events: &[Event]) -> Vec<String> {
+    let mut seen = Vec::new();
+    for id in teams {
+        seen.extend(directory.subscriptions(&team(id)).map(|s| format!("{s:?}")));
+        seen.extend(directory.destinations(&team(id)).map(|d| format!("{d:?}")));
+    }
+    seen.extend(directory.problems().map(|problem| format!("{problem:?}")));
+    seen.extend(events.iter().map(|event| format!("{:?}", directory.matching(event))));
+    seen
+}
+
+#[test]
+fn records_become_subscriptions_and_destinations_until_a_tombstone() {
+    let mut directory = Directory::new(Catalog::builtin());
+    let (acme, id, hook) = (team("acme"), SubscriptionId::new("s").unwrap(), DestinationId::new("hook").unwrap());
+    let (sub, dst) = (subscription_key(&acme, &id), destination_key(&acme, &hook));
+    let paid = event("acme", json!({"license_type": "paid"}));
+
+    assert_eq!(directory.apply(&record(3, &sub, Some(subscription("acme", "s").to_string()))), Applied::Active);
+    assert_eq!(directory.apply(&record(7, &dst, Some(destination("acme", "hook").to_string()))), Applied::Active);
+    assert_eq!(directory.version(), 8);
+    assert!(directory.subscription(&acme, &id).is_some());
+    assert!(directory.destination(&acme, &hook).is_some());
+    assert_eq!(directory.matching(&paid).len(), 1);
+    assert!(directory.matching(&event("acme", json!({"license_type": "trial"}))).is_empty());
+    assert!(directory.matching(&event("umbrella", json!({"license_type": "paid"}))).is_empty());
+
+    let before = directory.clone();
+    assert_eq!(directory.apply(&record(9, &sub, None)), Applied::Deleted);
+    assert_eq!(directory.apply(&record(10, &sub, None)), Applied::Ignored);
+    assert!(directory.matching(&paid).is_empty());
+    assert!(directory.destination(&acme, &hook).is_some());
+    assert_eq!((before.version(), before.matching(&paid).len()), (8, 1), "a snapshot stays as it was");
+    directory.advance(15);
+    directory.advance(12);
+    assert_eq!(directory.version(), 15);
+}
+
+#[test]
+fn a_changed_selector_leaves_nothing_behind_in_the_index() {
+    let mut value = subscription("acme", "s");
+    let mut directory = folded([&record(0, "sub/acme/s", Some(value.to_string()))]);
+    value["events"][0]["type"] = json!("tyk.QuotaExceeded");
+    value["events"][0]["filter"] = json!({});
+    directory.apply(&record(1, "sub/acme/s", Some(value.to_string())));
+    assert!(directory.matching(&event("acme", json!({"license_type": "paid"}))).is_empty());
+}
+
+#[test]
+fn a_disabled_subscription_still_matches() {
+    let mut value = subscription("acme", "s");
+    value["enabled"] = json!(false);
+    let directory = folded([&record(0, "sub/acme/s", Some(value.to_string()))]);
+    let matching = directory.matching(&event("acme", json!({"license_type": "paid"})));
+    assert!(!matching[0].enabled);
+}
+
+/// The record makes its key inactive for `reason`, and `detail` says what is wrong.
+fn check_problem(key: &str, value: &str, reason: Reason, detail: &str) {
+    let good = if key.starts_with("dst") { destination("acme", "x") } else { subscription("acme", "x") };
+    let mut directory = folded([&record(0, key, Some(good.to_string()))]);
+    assert_eq!(directory.apply(&record(1, key, Some(value.to_owned()))), Applied::Inactive(reason), "{value}");
+    let problem = directory.problem(key.as_bytes()).unwrap();
+    assert!(problem.detail.contains(detail), "{:?} does not say {detail:?}", problem.detail);
+    assert_eq!((problem.offset, problem.key.as_str()), (1, key));
+    assert!(problem.detail.len() <= MAX_DETAIL);
+    assert_eq!(directory.subscriptions(&team("acme")).count() + directory.destinations(&team("acme")).count(), 0);
+    assert!(directory.matching(&event("acme", json!({"license_type": "paid"}))).is_empty());
+    directory.apply(&record(2, key, None));
+    assert_eq!(directory.problems().len(), 0);
+}
+
+#[test]
+fn a_faulty_record_makes_its_key_inactive_and_says_why() {
+    let with = |mut value: Value, pointer: &str, new: Value| {
+        *value.pointer_mut(pointer).unwrap() = new;
+        value.to_string()
+    };
+    let (s, d) = (|| subscription("acme", "x"), || destination("acme", "x"));
+    check_problem("sub/acme", &s().to_string(), Reason::BadKey, "neither");
+    check_problem("sub/acme/a b", &s().to_string(), Reason::BadKey, "' '");
+    check_problem("sub/acme/x", &" ".repeat(MAX_VALUE_BYTES + 1), Reason::TooLarge, "262144");
+    check_problem("sub/acme/x", "", Reason::Decode, "EOF");
+    check_problem("sub/acme/x", "{\"team\":", Reason::Decode, "EOF");
+    check_problem("sub/acme/x", &d().to_string(), Reason::Decode, "unknown field `webhook`");
+    check_problem("sub/acme/x", &with(s(), "/events", json!("all")), Reason::Decode, "expected a sequence");
+    check_problem("sub/acme/x", &subscription("umbrella", "x").to_string(), Reason::KeyMismatch, "team umbrella");
+    check_problem("sub/acme/x", &subscription("acme", "y").to_string(), Reason::KeyMismatch, "id y");
+    check_problem("dst/acme/x", &destination("acme", "y").to_string(), Reason::KeyMismatch, "id y");
+    check_problem("sub/acme/x", &with(s(), "/destinations", json!([])), Reason::Invalid, "destinations: found 0");
+    check_problem("sub/acme/x", &with(s(), "/events/0/type", json!("no.such")), Reason::Invalid, "events[0].type");
+    let payd = with(s(), "/events/0/filter/licenseType/0", json!("payd"));
+    check_problem("sub/acme/x", &payd, Reason::Invalid, r#"events[0].filter.licenseType[0]: found "payd""#);
+    check_problem("dst/acme/x", &with(d(), "/webhook/secrets", json!([])), Reason::Invalid, "webhook.secrets: found 0");
+    check_problem("dst/acme/x", &with(d(), "/webhook/url", json!("ftp://a.example")), Reason::Invalid, "webhook.url");
+}
+
+#[test]
+fn a_secret_in_clear_is_refused_and_echoed_nowhere() {
+    let clear = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let mut cases = Vec::new();
+    for (pointer, value) in [
+        ("/webhook/secrets/0", json!(clear)),
+        ("/webhook/secrets/0", json!(format!("v1.{clear}"))),
+        ("/webhook/secrets/0", json!(format!("v1.k1.{clear}"))),
+        ("/webhook/url", json!(format!("https://user:{clear}@hooks.example.com/"))),
+        ("/webhook/url", json!(format!("https://hooks.example.com/?token={clear}"))),
+    ] {
+        let mut value_with = destination("acme", "x");
+        *value_with.pointer_mut(pointer).unwrap() = value;
+        cases.push((value_with, Reason::PlainSecret));
+    }
+    let mut header = destination("acme", "x");
+    header["webhook"]["headers"] = json!([{"name": "authorization", "value": clear}]);
+    cases.push((header, Reason::PlainSecret));
+    let mut misplaced = destination("acme", "x");
+    misplaced["webhook"]["secrets"] = json!(clear);
+    cases.push((misplaced, Reason::Decode));
+    let mut tricky = destination("acme", "x");
+    tricky["webhook"]["timeout_ms"] = json!(format!("{clear}, expected nothing of the kind"));
+    cases.push((tricky, Reason::Decode));
+    for (value, reason) in cases {
+        let directory = folded([&record(0, "dst/acme/x", Some(value.to_string()))]);
+        let problem = directory.problem(b"dst/acme/x").unwrap();
+        assert_eq!(problem.reason, reason, "{value}");
+        assert!(!format!("{problem:?} {directory:?}").contains("whsec_"), "{problem:?}");
+    }
+}
+
+#[test]
+fn records_that_can_be_nobodys_are_ignored() {
+    let mut directory = Directory::new(Catalog::builtin());
+    let mut keyless = record(4, "", Some("{}".to_owned()));
+    keyless.key = None;
+    assert_eq!(directory.apply(&keyless), Applied::Ignored);
+    assert_eq!(directory.apply(&record(5, &"k".repeat(100_000), Some("{}".to_owned()))), Applied::Ignored);
+    assert_eq!(directory.apply(&record(6, "sub/acme/x", None)), Applied::Ignored);
+    assert_eq!((directory.version(), directory.problems().len()), (7, 0));
+    assert!(parse_key(&[b'k'; 100_000]).is_err());
+}
+
+#[test]
+fn row_28_a_hundred_thousand_catch_all_subscriptions_are_folded_in_seconds() {
+    let records: Vec<Record> = (0..100_000)
+        .map(|i| {
+            let (team, id) = (format!("t{}", i % 1_000), format!("s{i}"));
+            let mut value = subscription(&team, &id);
+            value["events"] = json!([{"type": "*"}]);
+            record(i, &format!("sub/{team}/{id}"), Some(value.to_string()))
+        })
+        .collect();
+    let start = Instant::now();
+    let mut directory = folded(&records);
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    let start = Instant::now();
+    let snapshot = directory.clone();
+    directory.apply(&record(100_000, "sub/t1/s1", None));
+    assert!(start.elapsed().as_millis() < 100, "a change costs the path to it: {:?}", start.elapsed());
+    let event = event("t1", json!({}));
+    assert_eq!((snapshot.matching(&event).len(), directory.matching(&event).len()), (100, 99));
+}
+
+// === validation ===
+
+/// `change` sets one value by JSON pointer; the faults found, as text.
+fn faults_of(mut value: Value, pointer: &str, new: Value) -> Vec<String> {
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    value.pointer_mut(parent).unwrap()[name] = new;
+    let faults = if value.get("webhook").is_some() {
+        validate_destination(&serde_json::from_value::<Destination>(value).unwrap())
+    } else {
+        validate_subscription(&serde_json::from_value::<Subscription>(value).unwrap(), &Catalog::builtin())
+    };
+    faults.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn bounds_of_subscriptions_and_destinations_are_named() {
+    let (s, d) = (|| subscription("acme", "x"), || destination("acme", "x"));
+    let (header, many) = (|name: &str| json!([{"name": name, "value": SEALED}]), |n: usize| vec![SEALED; n]);
+    let limits = |name: &str, value: Value| json!({ name: value });
+    let selectors: Vec<Value> = vec![json!({"type": "*"}); 101];
+    let hooks: Vec<String> = (0..101).map(|i| format!("h{i}")).collect();
+    for (value, pointer, new, expected) in [
+        (s(), "/events", json!([]), "events: found 0 entries; allowed: 1 to 100"),
+        (s(), "/events", json!(selectors), "events: found 101 entries; allowed: 1 to 100"),
+        (s(), "/destinations", json!(hooks), "destinations: found 101 entries; allowed: 1 to 100"),
+        (
+            s(),
+            "/destinations",
+            json!(["a", "b", "a"]),
+            "destinations[2]: found a a second time; allowed: each destination once",
+        ),
+        (s(), "/name", json!("x".repeat(256)), "name: found 256 bytes; allowed: 1 to 255, or no name"),
+        (s(), "/name", json!("a\r\nBcc: b"), "name: found '\\r'; allowed: no control characters"),
+        (d(), "/name", json!(""), "name: found 0 bytes; allowed: 1 to 255, or no name"),
+        (d(), "/webhook/secrets", json!(many(11)), "webhook.secrets: found 11 entries; allowed: 1 to 10"),
+        (d(), "/webhook/timeout_ms", json!(999), "webhook.timeout_ms: found 999; allowed: 1000 to 30000"),
+        (d(), "/webhook/timeout_ms", json!(30_001), "webhook.timeout_ms: found 30001; allowed: 1000 to 30000"),
+        (d(), "/limits", limits("per_second", json!(0.001)), "limits.per_second: found 0.001; allowed: 0.01 to 10000"),
+        (d(), "/limits", limits("burst", json!(0)), "limits.burst: found 0; allowed: 1 to 10000"),
+        (d(), "/limits", limits("in_flight", json!(257)), "limits.in_flight: found 257; allowed: 1 to 256"),
+        (
+            d(),
+            "/retry",
+            limits("schedule_s", json!(vec![1; 33])),
+            "retry.schedule_s: found 33 entries; allowed: at most 32",
+        ),
+        (d(), "/retry", limits("schedule_s", json!([1, 0])), "retry.schedule_s[1]: found 0; allowed: 1 to 604800"),
+        (d(), "/retry", limits("jitter", json!(0.6)), "retry.jitter: found 0.6; allowed: 0 to 0.5"),
+        (d(), "/webhook/headers", header("webhook-signature"), "webhook.headers[0].name: "),
+        (d(), "/webhook/headers", header("HOST"), "webhook.headers[0].name: "),
+        (d(), "/webhook/headers", header("a b"), "webhook.headers[0].name: "),
+        (d(), "/webhook/headers", header("x\r\ny"), "webhook.headers[0].name: "),
+        (d(), "/webhook/url", json!("hooks.example.com"), "webhook.url: "),
+        (d(), "/webhook/url", json!(format!("https://a.example/{}", "x".repeat(2_048))), "webhook.url: "),
+    ] {
+        let faults = faults_of(value, pointer, new.clone());
+        assert_eq!(faults.len(), 1, "{pointer} {new}: {faults:?}");
+        assert!(faults[0].starts_with(expected), "{} is not {expected}", faults[0]);
+    }
+    let twice = json!([{"name": "X-A", "value": SEALED}, {"name": "x-a", "value": SEALED}]);
+    let faults = faults_of(d(), "/webhook/headers", twice);
+    assert_eq!(faults, ["webhook.headers[1].name: found x-a a second time; allowed: each name once"]);
+    let widest = json!({"schedule_s": vec![604_800; 32], "jitter": 0.5});
+    assert!(faults_of(d(), "/retry", widest).is_empty());
+    assert!(faults_of(d(), "/retry", json!({"schedule_s": []})).is_empty(), "no retries is a policy too");
+}
+
+// === properties ===
+
+const KEYS: [&str; 8] = [
+    "sub/acme/s1",
+    "sub/acme/s2",
+    "sub/umbrella/s1",
+    "dst/acme/d1",
+    "dst/acme/d2",
+    "dst/umbrella/d1",
+    "sub/acme",
+    "other",
+];
+
+/// A record's value for a key: valid in several ways, invalid in several, or a tombstone.
+fn value(key: &str, kind: u8) -> Option<String> {
+    let parts: Vec<&str> = key.split('/').collect();
+    let (team, id) = (*parts.get(1).unwrap_or(&"acme"), *parts.get(2).unwrap_or(&"x"));
+    let mut value = if key.starts_with("dst") { destination(team, id) } else { subscription(team, id) };
+    match kind {
+        0 => return None,
+        1 => return Some("{".to_owned()),
+        2 => value["id"] = json!("another"),
+        3 => value["revision"] = json!(7),
+        4 if key.starts_with("sub") => value["events"] = json!([{"type": "*"}, {"type": "tyk.QuotaExceeded"}]),
+        5 if key.starts_with("sub") => value["events"] = json!([{"type": "no.such"}]),
+        6 if key.starts_with("dst") => value["webhook"]["secrets"] = json!(["in clear"]),
+        _ => {}
+    }
+    Some(value.to_string())
+}
+
+/// What a log cleaner leaves of a prefix: the last record of each key in it, tombstones too unless they are old.
+fn compacted(history: &[Record], prefix: usize, drop_tombstones: bool) -> Vec<Record> {
+    let (old, new) = history.split_at(prefix);
+    let last: BTreeMap<&[u8], i64> =
+        old.iter().map(|record| (&record.key.as_ref().unwrap()[..], record.offset)).collect();
+    let kept = old.iter().filter(|record| last[&record.key.as_ref().unwrap()[..]] == record.offset);
+    kept.filter(|record| record.value.is_some() || !drop_tombstones).chain(new).cloned().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_fold_of_a_compacted_history_is_the_fold_of_the_full_one(
+        writes in prop::collection::vec((0..KEYS.len(), 0u8..9), 0..40),
+        prefix in any::<prop::sample::Index>(),
+        drop_tombstones: bool,
+    ) {
+        let history: Vec<Record> = writes
+            .iter()
+            .enumerate()
+            .map(|(offset, (key, kind))| record(offset as i64, KEYS[*key], value(KEYS[*key], *kind)))
+            .collect();
+        let compacted = compacted(&history, prefix.index(history.len() + 1), drop_tombstones);
+        let events: Vec<Event> = [("acme", "paid"), ("acme", "trial"), ("umbrella", "paid")]
+            .into_iter()
+            .map(|(team, license)| event(team, json!({"license_type": license})))
+            .collect();
+        let teams = ["acme", "umbrella"];
+        prop_assert_eq!(seen(&folded(&history), &teams, &events), seen(&folded(&compacted), &teams, &events));
+    }
+
+    #[test]
+    fn any_bytes_are_survived(key in prop::collection::vec(any::<u8>(), 0..40), value in prop::collection::vec(any::<u8>(), 0..200)) {
+        let mut any = record(0, "", None);
+        any.key = Some(key.into());
+        any.value = Some(value.clone().into());
+        let mut directory = folded([&any]);
+        prop_assert_eq!(directory.problems().len(), 1);
+        any.key = Some(Bytes::from_static(b"dst/acme/x"));
+        prop_assert_eq!(directory.apply(&any), Applied::Inactive(Reason::Decode));
+    }
+}
