@@ -732,3 +732,96 @@ async fn a_cluster_that_is_away_is_unavailable() {
     let result = log.bounds(tp(&"t".into(), 0)).await;
     assert!(matches!(result, Err(LogError::Unavailable(_))), "{result:?}");
 }
+
+/// A broker of this test's own, to be mistreated.
+struct OwnBroker {
+    port: String,
+    pid: String,
+}
+
+impl OwnBroker {
+    fn start() -> OwnBroker {
+        let port = (20_000 + std::process::id() % 5_000).to_string();
+        let started = OwnBroker::script("start", &port).output().expect("the script runs");
+        assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+        let pid_file = format!("{}/target/test-servers/kafka-{port}/pid", env!("CARGO_MANIFEST_DIR"));
+        let pid = std::fs::read_to_string(pid_file).expect("a pid").trim().to_string();
+        OwnBroker { port, pid }
+    }
+
+    fn script(command: &str, port: &str) -> Command {
+        let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka-for-tests"));
+        script.args([command, port]);
+        script
+    }
+
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.pid]).status().expect("kill runs").success());
+    }
+}
+
+impl Drop for OwnBroker {
+    fn drop(&mut self) {
+        self.signal("-CONT");
+        OwnBroker::script("stop", &self.port).status().expect("the script runs");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_stalls_in_the_middle_of_commits_costs_neither_loss_nor_doubles() {
+    if kafka::brokers().is_none() {
+        return;
+    }
+    let broker = OwnBroker::start();
+    let mut settings = tidings::log::kafka::KafkaSettings::new(format!("127.0.0.1:{}", broker.port));
+    for (key, value) in [("transaction.timeout.ms", "4000"), ("message.timeout.ms", "3000")] {
+        settings.properties.insert(key.into(), value.into());
+    }
+    let log = KafkaLog::new(settings).expect("settings");
+    let from = kafka::topic(&log, "from", 2, &[]).await;
+    let to = kafka::topic(&log, "to", 2, &[]).await;
+    fill(&log, &from, 2, 0..4000).await;
+
+    let mut config = group("g", &from, "stalled-1");
+    config.batch.records = 20;
+    let mut member = log.join(config.clone()).await.expect("joined");
+    let stalls = async {
+        for seconds in [5, 1, 6] {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            broker.signal("-STOP");
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            broker.signal("-CONT");
+        }
+    };
+    let (copied_log, copied_to) = (log.clone(), to.clone());
+    let copy = tokio::spawn(async move {
+        let (mut failed, mut restarts) = (0, 0);
+        // Done when nothing has come for longer than any stall.
+        while let Ok(input) = tokio::time::timeout(Duration::from_secs(12), member.next()).await {
+            let done = match input {
+                Ok(Input::Records(batch)) => member.commit(copies(&batch, &copied_to, 2), after(&batch)).await,
+                Ok(Input::Revoking(gone)) => panic!("{gone:?} wanted by whom?"),
+                Ok(_) => Ok(()),
+                Err(error) => Err(error),
+            };
+            match done {
+                Ok(()) => {}
+                Err(LogError::Aborted(_) | LogError::Unavailable(_)) => failed += 1,
+                // The broker has aborted a transaction that was open for too long: for librdkafka that is fencing,
+                // and for a process the reason to be started anew.
+                Err(LogError::Fenced(_)) => {
+                    restarts += 1;
+                    drop(member);
+                    member = copied_log.join(config.clone()).await.expect("joined again");
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        (failed, restarts)
+    });
+    stalls.await;
+    let (failed, restarts) = copy.await.expect("copied");
+    println!("{failed} commits failed, {restarts} times fenced");
+    assert!(failed + restarts > 0, "the stalls were felt");
+    assert_eq!(numbers(committed_values(&log, &to, 2).await), (0..4000).collect::<Vec<_>>());
+}

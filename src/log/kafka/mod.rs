@@ -6,10 +6,11 @@
 //!
 //! The room does *not* create topics unless asked to, and keeps nothing: what it knows is in the cluster.
 //!
-//! Reading order: this file, [`settings`], [`member`], [`inbox`], [`worker`], [`producer`], [`reader`], [`admin`],
+//! Reading order: this file, [`settings`], [`member`], [`inbox`], [`worker`], [`commit`], [`producer`], [`reader`], [`admin`],
 //! [`records`], [`errors`].
 
 mod admin;
+mod commit;
 mod errors;
 mod inbox;
 mod member;

@@ -12,8 +12,7 @@
 //! - **Revoked**: the role is told and goes on committing until it [releases](Worker::release) the partitions.
 //! - **Lost**: given up at once. Whatever the role still says about them is refused.
 //!
-//! After a commit that failed, the member [goes back](Worker::repair): a new producer if the outcome of the last is
-//! unknown, then the committed offsets, which tell the outcome. No record is handed out until that has worked.
+//! How a member writes, and what it does when that fails, is in [`commit`](super::commit).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,14 +21,13 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender},
     },
-    thread,
     time::{Duration, Instant},
 };
 
 use rdkafka::{
     ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
     topic_partition_list::Offset,
     types::RDKafkaRespErr,
@@ -39,11 +37,11 @@ use tokio::sync::oneshot;
 
 use super::{
     admin::{Cluster, committed_offsets},
+    commit::producer_id,
     errors::{by_code, is_fenced, is_refusal, log_error},
     inbox::Inbox,
-    producer::{Failure, Plain, Transactional},
+    producer::{Plain, Transactional},
     records::{TopicNames, forward_error, forward_log, offset_list, partition_list, partitions, record_bytes},
-    settings::REQUEST_TIMEOUT,
 };
 use crate::log::{Group, Input, LogError, Offsets, Outputs};
 
@@ -52,7 +50,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// After this a revoked partition that the role did not release is taken from it.
 const RELEASE_WITHIN: Duration = Duration::from_secs(300);
 /// Between tries of what failed and must be done: offsets of an assignment, going back, lost offset commits.
-const RETRY_AFTER: Duration = Duration::from_millis(200);
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 pub(super) enum Command {
     Wake,
@@ -70,53 +68,53 @@ pub(super) struct Wake {
 }
 
 pub(super) struct Worker {
-    cluster: Arc<Cluster>,
-    group: Group,
-    inbox: Arc<Inbox>,
-    wake: Wake,
-    consumer: BaseConsumer<Notes>,
-    producer: Producer,
-    names: TopicNames,
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) group: Group,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) wake: Wake,
+    pub(super) consumer: BaseConsumer<Notes>,
+    pub(super) producer: Producer,
+    pub(super) names: TopicNames,
     /// Partitions that are ours, revoked ones until they are released; with the offset last known to be committed,
     /// or at which reading started.
-    owned: BTreeMap<TopicPartition, i64>,
-    assigning: Option<Assigning>,
-    revoking: Option<Revoking>,
-    back: Option<GoingBack>,
+    pub(super) owned: BTreeMap<TopicPartition, i64>,
+    pub(super) assigning: Option<Assigning>,
+    pub(super) revoking: Option<Revoking>,
+    pub(super) back: Option<GoingBack>,
     /// Offsets sent without waiting for the answer, until it comes.
-    unconfirmed: BTreeMap<TopicPartition, i64>,
+    pub(super) unconfirmed: BTreeMap<TopicPartition, i64>,
     /// When to send them again, if an answer was an error.
-    resend: Option<Instant>,
-    paused: bool,
-    ended: bool,
+    pub(super) resend: Option<Instant>,
+    pub(super) paused: bool,
+    pub(super) ended: bool,
 }
 
-enum Producer {
+pub(super) enum Producer {
     Transactional(Transactional),
     Plain(Plain),
     /// The last one had to be thrown away, and there is no new one yet.
     None,
 }
 
-struct Assigning {
+pub(super) struct Assigning {
     partitions: Vec<TopicPartition>,
     next_try: Instant,
 }
 
-struct Revoking {
-    partitions: Vec<TopicPartition>,
+pub(super) struct Revoking {
+    pub(super) partitions: Vec<TopicPartition>,
     released: BTreeSet<TopicPartition>,
     give_up: Instant,
 }
 
 /// The member is on its way back to the committed offsets.
-struct GoingBack {
-    next_try: Instant,
+pub(super) struct GoingBack {
+    pub(super) next_try: Instant,
 }
 
 /// What librdkafka says while it is polled.
 #[derive(Default)]
-struct Notes {
+pub(super) struct Notes {
     taken: Mutex<Vec<Note>>,
     /// The consumer is being closed: nobody will read a note, partitions are given up at once.
     closing: AtomicBool,
@@ -208,7 +206,7 @@ impl Worker {
         }
     }
 
-    fn end(&mut self, error: LogError) {
+    pub(super) fn end(&mut self, error: LogError) {
         tracing::error!(group = self.group.name, instance = self.group.instance, "member of the group ends: {error}");
         self.ended = true;
         self.inbox.end(error);
@@ -361,7 +359,7 @@ impl Worker {
     }
 
     /// Where to read on: at the committed offset, or at the start of what is held.
-    fn starts(&self, partitions: &[TopicPartition]) -> Result<Offsets, LogError> {
+    pub(super) fn starts(&self, partitions: &[TopicPartition]) -> Result<Offsets, LogError> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
@@ -436,201 +434,6 @@ impl Worker {
         }
     }
 
-    // Committing.
-
-    fn commit(&mut self, outputs: Vec<Output>, offsets: Offsets) -> Result<(), LogError> {
-        if let Some(error) = self.inbox.ended() {
-            return Err(error);
-        }
-        self.cluster.check_outputs(&outputs)?;
-        let (ours, not_ours): (Offsets, Offsets) = offsets
-            .into_iter()
-            .partition(|(partition, _)| self.owned.contains_key(partition) && !self.inbox.loss_untold(partition));
-
-        if outputs.is_empty() && self.group.outputs == Outputs::AtLeastOnce {
-            // Of lost partitions nothing is said; the role is told of the loss.
-            return self.commit_offsets_later(ours);
-        }
-        if let Some((partition, _)) = not_ours.first() {
-            self.go_back();
-            return Err(LogError::Aborted(format!("{partition} is not ours any more")));
-        }
-        if self.back.is_some() {
-            return Err(LogError::Aborted("the member is still going back to the committed offsets".into()));
-        }
-        let written = match &self.producer {
-            Producer::Transactional(producer) => self.commit_together(producer, &outputs, &ours),
-            Producer::Plain(producer) => producer
-                .append(&outputs)
-                .map_err(Failure::Aborted)
-                .and_then(|()| self.commit_offsets(&ours).map_err(Failure::Aborted)),
-            Producer::None => Err(Failure::Replace("there is no producer".into())),
-        };
-        match written {
-            Ok(()) => {
-                self.owned.extend(ours);
-                Ok(())
-            }
-            Err(failure) => self.recover(failure, ours),
-        }
-    }
-
-    fn commit_together(
-        &self,
-        producer: &Transactional,
-        outputs: &[Output],
-        offsets: &[(TopicPartition, i64)],
-    ) -> Result<(), Failure> {
-        if offsets.is_empty() {
-            return if outputs.is_empty() { Ok(()) } else { producer.commit(outputs, None) };
-        }
-        let refused = |error| Failure::Aborted(log_error("naming offsets", error));
-        let list = offset_list(offsets.iter().map(|(partition, offset)| (partition, *offset))).map_err(refused)?;
-        // Taken now: after a rebalance the broker refuses an older one, and with it a member that has been replaced.
-        let group = self
-            .consumer
-            .group_metadata()
-            .ok_or_else(|| Failure::Aborted(LogError::Unavailable("the group is not joined".into())))?;
-        producer.commit(outputs, Some((&list, &group)))
-    }
-
-    /// After a commit that failed. `Ok` only if it turns out to have taken effect.
-    fn recover(&mut self, failure: Failure, attempted: Offsets) -> Result<(), LogError> {
-        match failure {
-            Failure::Final(error) => {
-                self.end(error.clone());
-                Err(error)
-            }
-            // Without a transaction only the group knows who we are, and it has said that we are another.
-            Failure::Aborted(error @ LogError::Fenced(_)) if self.group.outputs == Outputs::AtLeastOnce => {
-                self.end(error.clone());
-                Err(error)
-            }
-            Failure::Aborted(error) => {
-                tracing::warn!(group = self.group.name, "commit aborted: {error}");
-                self.go_back();
-                match error {
-                    // It will fail again in the same way: not for trying again, but for somebody to look at.
-                    LogError::Refused(_) | LogError::UnknownTopic(_) => Err(error),
-                    error => Err(LogError::Aborted(error.to_string())),
-                }
-            }
-            Failure::Replace(reason) => {
-                tracing::warn!(
-                    group = self.group.name,
-                    "outcome of a commit is unknown, making a new producer: {reason}"
-                );
-                let before: Offsets = attempted
-                    .iter()
-                    .filter_map(|(partition, _)| Some((partition.clone(), *self.owned.get(partition)?)))
-                    .collect();
-                self.producer = Producer::None;
-                self.go_back();
-                if let Some(error) = self.inbox.ended() {
-                    return Err(error);
-                }
-                // Offsets move with the outputs: if they moved to where this commit wanted them, it is in effect.
-                let in_effect = self.back.is_none()
-                    && before != attempted
-                    && attempted.iter().all(|(partition, offset)| self.owned.get(partition) == Some(offset));
-                if in_effect { Ok(()) } else { Err(LogError::Aborted(reason)) }
-            }
-        }
-    }
-
-    /// Stops handing out records until the member is back at the committed offsets.
-    fn go_back(&mut self) {
-        self.back = Some(GoingBack { next_try: Instant::now() });
-        self.repair();
-    }
-
-    /// Goes back: producer, then offsets, then positions. Tried again until it works.
-    fn repair(&mut self) {
-        self.inbox.clear_records();
-        match self.try_repair() {
-            Ok(()) => self.back = None,
-            Err(error @ LogError::Fenced(_)) => self.end(error),
-            Err(error) => {
-                tracing::warn!(group = self.group.name, "going back to the committed offsets: {error}");
-                self.inbox.warn(error);
-                self.back = Some(GoingBack { next_try: Instant::now() + RETRY_AFTER });
-            }
-        }
-    }
-
-    fn try_repair(&mut self) -> Result<(), LogError> {
-        if matches!(self.producer, Producer::None) {
-            // A new producer fences whoever has its id. If our place in the group is taken, it is not ours to have.
-            if let Some((code, _)) = self.consumer.client().fatal_error() {
-                return Err(fatal(code));
-            }
-            let producer = Transactional::new(&self.cluster.settings, &producer_id(&self.group))?;
-            self.producer = Producer::Transactional(producer);
-        }
-        let going = self.revoking.as_ref().map_or(&[][..], |revoking| &revoking.partitions);
-        let staying: Vec<_> = self.owned.keys().filter(|partition| !going.contains(partition)).cloned().collect();
-        let starts = self.starts(&staying)?;
-        let doing = "going back";
-        let list = offset_list(starts.iter().map(|(partition, offset)| (partition, *offset)))
-            .map_err(|error| log_error(doing, error))?;
-        if !starts.is_empty() {
-            let sought = self.consumer.seek_partitions(list, REQUEST_TIMEOUT).map_err(|e| log_error(doing, e))?;
-            for element in sought.elements() {
-                element.error().map_err(|error| log_error(doing, error))?;
-            }
-        }
-        self.owned.extend(starts);
-        Ok(())
-    }
-
-    /// Commits offsets alone and waits for the answer.
-    fn commit_offsets(&self, offsets: &[(TopicPartition, i64)]) -> Result<(), LogError> {
-        let doing = "committing offsets";
-        let list = offset_list(offsets.iter().map(|(partition, offset)| (partition, *offset)))
-            .map_err(|error| log_error(doing, error))?;
-        let deadline = Instant::now() + REQUEST_TIMEOUT;
-        loop {
-            match self.consumer.commit(&list, CommitMode::Sync) {
-                Ok(()) => return Ok(()),
-                // The coordinator moves, or waits for a member's answer: it says so at once, and not for long.
-                Err(KafkaError::ConsumerCommit(
-                    Code::RebalanceInProgress
-                    | Code::CoordinatorLoadInProgress
-                    | Code::CoordinatorNotAvailable
-                    | Code::NotCoordinator
-                    | Code::WaitingForCoordinator,
-                )) if Instant::now() < deadline => thread::sleep(RETRY_AFTER),
-                Err(error) => return Err(log_error(doing, error)),
-            }
-        }
-    }
-
-    /// Commits offsets alone, without waiting: they are sent again if the answer is an error.
-    fn commit_offsets_later(&mut self, offsets: Offsets) -> Result<(), LogError> {
-        if offsets.is_empty() {
-            return Ok(());
-        }
-        self.unconfirmed.extend(offsets.iter().cloned());
-        let sent = offset_list(offsets.iter().map(|(partition, offset)| (partition, *offset)))
-            .and_then(|list| self.consumer.commit(&list, CommitMode::Async));
-        match sent {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                tracing::debug!(group = self.group.name, "offsets could not be sent: {error}");
-                self.resend = Some(Instant::now() + RETRY_AFTER);
-                Ok(())
-            }
-        }
-    }
-
-    fn resend(&mut self) {
-        if self.resend.take_if(|at| *at <= Instant::now()).is_some() {
-            let offsets = self.unconfirmed.clone().into_iter().collect();
-            // Failing again, it asks for the next try by itself.
-            self.commit_offsets_later(offsets).ok();
-        }
-    }
-
     fn leave(mut self) {
         if !self.ended && !self.unconfirmed.is_empty() {
             let last: Offsets = std::mem::take(&mut self.unconfirmed).into_iter().collect();
@@ -650,12 +453,7 @@ impl Worker {
     }
 }
 
-/// The same after a restart, so that the open transaction of a dead predecessor is settled at once.
-fn producer_id(group: &Group) -> String {
-    format!("{}-{}", group.name, group.instance)
-}
-
-fn fatal(code: Code) -> LogError {
+pub(super) fn fatal(code: Code) -> LogError {
     if is_fenced(code) {
         LogError::Fenced(format!("another member of this name has joined the group ({code})"))
     } else {
