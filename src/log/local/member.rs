@@ -9,8 +9,8 @@ use super::{
     assignment::MemberId,
     hold,
     reader::ColdRead,
+    request::{Author, Mailbox, Notice, Request},
     topic::{Budget, Looked, Partition},
-    writer::{Author, Mailbox, Notice, Request},
 };
 use crate::log::{BatchLimits, Group, Input, LogError, Member, Offsets, Outputs};
 

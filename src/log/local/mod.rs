@@ -14,7 +14,7 @@
 //! that is dropped is dead at once; timestamps are always append times; settings other than those in [`topic`] are kept
 //! and shown, but have no effect. Freed space is used again; the file does not shrink.
 //!
-//! Reading order: this file, [`writer`], [`assignment`], [`topic`], [`storage`], [`member`], [`reader`].
+//! Reading order: this file, [`request`], [`writer`], [`assignment`], [`topic`], [`storage`], [`member`], [`reader`].
 
 use std::{
     collections::HashMap,
@@ -33,15 +33,17 @@ use super::{Appender, Bounds, Group, Log, LogError, Offsets, TopicSpec, TopicSta
 mod assignment;
 mod member;
 mod reader;
+mod request;
 mod storage;
 mod topic;
 mod writer;
 
 pub use member::LocalMember;
 pub use reader::LocalReader;
+use request::{Author, Mailbox, Refusal, Request, Write};
 use storage::{ColdReads, Storage};
 use topic::{Partition, Topic};
-use writer::{Author, Mailbox, Refusal, Request, Write, Writer};
+use writer::Writer;
 
 /// The largest record taken, in bytes of key, value and headers, unless its topic sets `max.message.bytes`.
 pub const MAX_RECORD_BYTES: usize = 2 * 1024 * 1024;

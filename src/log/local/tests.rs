@@ -121,7 +121,10 @@ async fn a_restart_keeps_records_topics_and_committed_offsets() {
     let log = open(&folder, options());
     assert_eq!(read_all(&log, &events).await, before);
     assert_eq!(log.bounds(events.clone()).await.unwrap(), Bounds { start: 0, end: 5 });
-    assert_eq!(log.topics(&[events.topic.clone()]).await.unwrap()[0].settings, [("retention.ms".into(), "-1".into())]);
+    assert_eq!(
+        log.topics(std::slice::from_ref(&events.topic)).await.unwrap()[0].settings,
+        [("retention.ms".into(), "-1".into())]
+    );
     assert_eq!(log.committed("g", "events").await.unwrap(), [(events.clone(), 2)]);
     let mut member = log.join(group(&events, Outputs::Transactional)).await.unwrap();
     assert_eq!(records(&mut member).await, before[2..]);
