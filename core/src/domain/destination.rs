@@ -107,7 +107,10 @@ impl Default for Limits {
 impl Default for RetryPolicy {
     /// A quick first retry earns most; the tail is for outages. Spans 75 h 36 min.
     fn default() -> RetryPolicy {
-        RetryPolicy { schedule_s: vec![5, 60, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400], jitter: 0.2 }
+        RetryPolicy {
+            schedule_s: vec![5, 60, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400],
+            jitter: 0.2,
+        }
     }
 }
 

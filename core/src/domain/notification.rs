@@ -62,12 +62,7 @@ fn absorb(hasher: &mut blake3::Hasher, part: &str) {
 
 impl NotificationId {
     /// `occurrence` is empty unless one event makes several notifications for the same pair.
-    pub fn of(
-        event: &Event,
-        subscription: &SubscriptionId,
-        destination: &DestinationId,
-        occurrence: &str,
-    ) -> NotificationId {
+    pub fn of(event: &Event, subscription: &SubscriptionId, destination: &DestinationId, occurrence: &str) -> NotificationId {
         let mut hasher = blake3::Hasher::new();
         let parts =
             [event.team.as_str(), &event.source, &event.id, subscription.as_str(), destination.as_str(), occurrence];

@@ -63,7 +63,8 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Timestamp, D::Error> {
         let text = String::deserialize(d)?;
-        Timestamp::parse(&text).ok_or_else(|| de::Error::custom(format!("{text:?} is not an RFC 3339 time")))
+        Timestamp::parse(&text)
+            .ok_or_else(|| de::Error::custom(format!("{text:?} is not an RFC 3339 time")))
     }
 }
 
