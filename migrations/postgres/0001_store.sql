@@ -4,7 +4,8 @@
 -- since 1970-01-01T00:00:00Z, days are days since 1970-01-01: an event may claim a day that no date type can hold.
 
 -- One row for each try (attempt 0: an outcome without a try). Partitioned by the event's day so that a day is dropped
--- whole. Days without a partition of their own, such as 1970 or next year, are in the default one.
+-- whole. Days without a partition of their own, such as 1970 or next year, are in the default one. The key begins with
+-- the notification, because a person asks for one without knowing its day.
 CREATE TABLE attempts (
     day              bigint NOT NULL,
     notification     bytea  NOT NULL,
@@ -26,13 +27,13 @@ CREATE TABLE attempts (
     response         text,
     outcome          text,
     next_attempt_at  bigint,
-    PRIMARY KEY (day, notification, attempt)
+    PRIMARY KEY (notification, day, attempt)
 ) PARTITION BY RANGE (day);
 
 CREATE TABLE attempts_default PARTITION OF attempts DEFAULT;
 
 -- A final outcome is never overwritten: there is room for one. The look-up before sending reads this index alone.
-CREATE UNIQUE INDEX attempts_final ON attempts (day, notification) INCLUDE (outcome) WHERE outcome IS NOT NULL;
+CREATE UNIQUE INDEX attempts_final ON attempts (notification, day) INCLUDE (outcome) WHERE outcome IS NOT NULL;
 
 -- Listings, newest first: of all, of a team, of a destination, of a subscription.
 CREATE INDEX attempts_at ON attempts (at);

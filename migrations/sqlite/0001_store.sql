@@ -4,7 +4,8 @@
 
 -- One row for each try (attempt 0: an outcome without a try). One table for all days: listings cross days, and an
 -- embedded installation is small enough to delete a day row by row. With a rowid, because rows carry answers of up to
--- 4 KiB: new ones are appended, and only the narrow indexes are touched at random places.
+-- 4 KiB: new ones are appended, and only the narrow indexes are touched at random places. The key begins with the
+-- notification, because a person asks for one without knowing its day.
 CREATE TABLE attempts (
     day              INTEGER NOT NULL,
     notification     BLOB    NOT NULL,
@@ -26,11 +27,11 @@ CREATE TABLE attempts (
     response         TEXT,
     outcome          TEXT,
     next_attempt_at  INTEGER,
-    PRIMARY KEY (day, notification, attempt)
+    PRIMARY KEY (notification, day, attempt)
 ) STRICT;
 
 -- A final outcome is never overwritten: there is room for one. The look-up before sending reads this index alone.
-CREATE UNIQUE INDEX attempts_final ON attempts (day, notification) WHERE outcome IS NOT NULL;
+CREATE UNIQUE INDEX attempts_final ON attempts (notification, day) WHERE outcome IS NOT NULL;
 
 -- Listings, newest first: of all, of a team, of a destination, of a subscription.
 CREATE INDEX attempts_at ON attempts (at);
@@ -43,6 +44,7 @@ CREATE INDEX attempts_undelivered ON attempts (at) WHERE outcome IS DISTINCT FRO
 CREATE INDEX attempts_team_undelivered ON attempts (team, at) WHERE outcome IS DISTINCT FROM 'delivered';
 
 -- The days that are dropped whole, as PostgreSQL drops their partitions. Rows of other days go by their age.
+CREATE INDEX attempts_day ON attempts (day);
 CREATE TABLE days (day INTEGER PRIMARY KEY) STRICT;
 
 -- Notifications that wait for their next attempt.

@@ -247,7 +247,8 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
         let role = self.role;
         match effect {
             Effect::Acquire(partition, lease) => {
-                let (store, owner, readiness) = (role.store.clone(), role.group.instance.clone(), role.readiness.clone());
+                let (store, owner, readiness) =
+                    (role.store.clone(), role.group.instance.clone(), role.readiness.clone());
                 self.jobs.spawn(async move {
                     let epoch = insist(&readiness, || store.acquire(partition, &owner)).await;
                     Input::Acquired(partition, lease, epoch)
@@ -255,9 +256,8 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
             }
             Effect::LookUp(lookup, ids) => {
                 let (store, readiness) = (role.store.clone(), role.readiness.clone());
-                self.jobs.spawn(async move {
-                    Input::LookedUp(lookup, insist(&readiness, || store.look_up(&ids)).await)
-                });
+                self.jobs
+                    .spawn(async move { Input::LookedUp(lookup, insist(&readiness, || store.look_up(&ids)).await) });
             }
             Effect::Send(ticket, attempting) => {
                 let (channel, clock) = (role.channel.clone(), role.clock.clone());

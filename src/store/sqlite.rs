@@ -214,7 +214,9 @@ fn refused(error: MigrateError) -> StoreError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use tidings_core::domain::DestinationId;
+
+    use super::{super::Status, *};
 
     async fn plan(store: &Sqlite, listing: Listing) -> String {
         let explained = Listing { sql: format!("EXPLAIN QUERY PLAN {}", listing.sql), values: listing.values };
@@ -227,16 +229,27 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Sqlite::open(&folder.path().join("store.db"), Durability::Normal).await.unwrap();
         let team = || TeamId::new("acme").ok();
-        let by_team = AttemptQuery { team: team(), ..AttemptQuery::default() };
-        let by_event = AttemptQuery { event_id: Some("e".to_owned()), ..AttemptQuery::default() };
-        let failed =
-            |attempts| NotificationQuery { attempts, status: Some(super::super::Status::Retrying), error: None };
+        let all = AttemptQuery::default;
+        let by_team = || AttemptQuery { team: team(), ..all() };
+        let by_event = AttemptQuery { event_id: Some("e".to_owned()), ..by_team() };
+        let by_destination =
+            AttemptQuery { destination: "d".to_owned().try_into().ok().map(DestinationId), ..by_team() };
+        let one = AttemptQuery { notification: Some(NotificationId([0; 16])), ..by_team() };
+        let retrying = |attempts| NotificationQuery { attempts, status: Some(Status::Retrying), error: None };
         let cases = [
-            (rows::attempts_listing(&AttemptQuery::default()), "SCAN a USING INDEX attempts_at"),
-            (rows::attempts_listing(&by_team), "SEARCH a USING INDEX attempts_team (team=?)"),
-            (rows::attempts_listing(&by_event), "SEARCH a USING INDEX attempts_event"),
-            (rows::notifications_listing(&failed(by_team.clone())), "SEARCH a USING INDEX attempts_team_undelivered"),
-            (rows::notifications_listing(&failed(AttemptQuery::default())), "SCAN a USING INDEX attempts_undelivered"),
+            (rows::attempts_listing(&all()), "SEARCH a USING INDEX attempts_at (at<?)"),
+            (rows::attempts_listing(&by_team()), "SEARCH a USING INDEX attempts_team (team=? AND at<?)"),
+            (
+                rows::attempts_listing(&by_destination),
+                "SEARCH a USING INDEX attempts_destination (team=? AND destination=? AND at<?)",
+            ),
+            (rows::attempts_listing(&by_event), "SEARCH a USING INDEX attempts_event (event_id=?)"),
+            (rows::attempts_listing(&one), "SEARCH a USING INDEX sqlite_autoindex_attempts_1 (notification=?)"),
+            (
+                rows::notifications_listing(&retrying(by_team())),
+                "SEARCH a USING INDEX attempts_team_undelivered (team=? AND at<?)",
+            ),
+            (rows::notifications_listing(&retrying(all())), "SEARCH a USING INDEX attempts_undelivered (at<?)"),
         ];
         for (listing, expected) in cases {
             let sql = listing.sql.clone();

@@ -37,7 +37,9 @@ pub fn settled_below(world: &World, offsets: &Offsets) {
                 unsettled.push(format!("offset {next} of {partition} committed; it has {} records", records.len()));
             }
             for record in records.iter().take(*next as usize).skip(from as usize) {
-                let Ok(delivery) = codec::decode_delivery(record.value.as_deref().unwrap_or_default()) else { continue };
+                let Ok(delivery) = codec::decode_delivery(record.value.as_deref().unwrap_or_default()) else {
+                    continue;
+                };
                 let parked = state.store.parked.contains_key(&(delivery.day, delivery.id));
                 if !parked && !state.store.finals.contains_key(&delivery.id) {
                     unsettled.push(format!("offset {next} of {partition} committed, {} not settled", delivery.id));

@@ -45,7 +45,7 @@ impl Rings {
     }
 
     /// The lane whose turn it is, with the share it will draw from. It has left its ring.
-    pub fn next(&mut self) -> Option<LaneId> {
+    pub fn turn(&mut self) -> Option<LaneId> {
         if self.in_flight >= self.max_in_flight {
             return None;
         }

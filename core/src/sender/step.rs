@@ -484,7 +484,7 @@ impl Sender {
     /// Starts requests as long as lanes, slots and the unsettled bound allow.
     fn pump(&mut self, directory: &Directory, now: Timestamp, out: &mut Vec<Effect>) {
         while self.ledger.answered() < self.options.max_unsettled
-            && let Some(id) = self.rings.next()
+            && let Some(id) = self.rings.turn()
         {
             let Some(slot) = self.lanes.get_mut(&id) else { continue };
             slot.filed = Filed::Nowhere;
