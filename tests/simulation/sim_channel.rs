@@ -58,8 +58,8 @@ impl SimChannel {
             self.process.0, job.notification, job.attempt
         ));
         crate::checkers::may_be_sent(&self.world, self.process, job.notification);
-        let request =
-            Request { at, process: self.process, notification: job.notification, destination, accepted, heard };
+        let (process, notification, team) = (self.process, job.notification, job.destination.team.to_string());
+        let request = Request { at, process, notification, team, destination, accepted, heard };
         self.world.state().requests.push(request);
     }
 }

@@ -106,6 +106,7 @@ pub struct Request {
     pub at: Timestamp,
     pub process: Process,
     pub notification: NotificationId,
+    pub team: String,
     pub destination: String,
     /// Whether the receiver answered 2xx.
     pub accepted: bool,

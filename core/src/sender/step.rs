@@ -714,8 +714,9 @@ impl Sender {
     fn load_due(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
         for (number, partition) in &mut self.partitions {
             if partition.wants_rows(now.plus(LOAD_AHEAD_MS / 2)) {
-                let (partition, lease, after) = (*number, partition.lease, partition.begin_load());
-                out.push(Effect::LoadDue { partition, lease, after, until: now.plus(LOAD_AHEAD_MS), limit: MAX_LOAD });
+                let until = now.plus(LOAD_AHEAD_MS);
+                let (partition, lease, after) = (*number, partition.lease, partition.begin_load(until));
+                out.push(Effect::LoadDue { partition, lease, after, until, limit: MAX_LOAD });
             }
         }
     }
