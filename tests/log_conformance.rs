@@ -20,6 +20,10 @@ use tidings::log::{
 use tidings_core::domain::{Output, Record, TopicPartition};
 use tokio::time::{self, Instant};
 
+#[cfg(feature = "kafka")]
+#[path = "support/kafka.rs"]
+mod kafka;
+
 /// How long anything may take: Kafka gives a dead member ten seconds, and a busy machine needs some more.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The largest record the topics of this suite take.
@@ -58,6 +62,13 @@ async fn the_local_log_keeps_the_contract() {
         let options = LocalOptions { durability: Durability::Relaxed, tail_bytes, ..LocalOptions::default() };
         run_all(Local::open(folder.path(), options).expect("opens")).await;
     }
+}
+
+#[cfg(feature = "kafka")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kafka_keeps_the_contract() {
+    let Some(log) = kafka::log() else { return };
+    run_all(log).await;
 }
 
 /// Runs every case and fails with the names of those that failed.

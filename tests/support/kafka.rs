@@ -1,11 +1,12 @@
 //! A Kafka to test against: the one at `TIDINGS_TEST_KAFKA` (`scripts/kafka-for-tests start` prints such an address).
 //!
-//! Without it a test says that it was skipped, or fails if `TIDINGS_REQUIRE` names `kafka`.
+//! Without it a test is skipped, or fails if `TIDINGS_REQUIRE` names `kafka`.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::{
-    env, process,
+    process,
+    sync::Arc,
     sync::atomic::{AtomicU32, Ordering},
-    sync::{Arc, OnceLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -13,6 +14,8 @@ use tidings::log::{
     Log, TopicSpec,
     kafka::{KafkaLog, KafkaSettings},
 };
+
+mod server;
 
 /// A log on the test broker, or `None` after having said why not.
 pub fn log() -> Option<KafkaLog> {
@@ -27,14 +30,7 @@ pub fn log_with(properties: &[(&str, &str)]) -> Option<KafkaLog> {
 }
 
 pub fn brokers() -> Option<String> {
-    if let Ok(brokers) = env::var("TIDINGS_TEST_KAFKA") {
-        return Some(brokers);
-    }
-    let required = env::var("TIDINGS_REQUIRE").is_ok_and(|names| names.split(',').any(|name| name.trim() == "kafka"));
-    assert!(!required, "TIDINGS_REQUIRE names kafka, and TIDINGS_TEST_KAFKA is not set");
-    static SAID: OnceLock<()> = OnceLock::new();
-    SAID.get_or_init(|| eprintln!("skipped: kafka: TIDINGS_TEST_KAFKA is not set"));
-    None
+    server::found("kafka", "TIDINGS_TEST_KAFKA")
 }
 
 /// A name that no other test, and no earlier run, has used.

@@ -101,6 +101,13 @@ impl Mailbox {
         hold(&self.notices).push_back(notice);
         self.changed.notify_one();
     }
+
+    /// Whether the member has yet to hear that it lost this partition. The writer may ask while it serves the member's
+    /// commit: the member does not listen meanwhile.
+    pub fn loss_untold(&self, partition: &TopicPartition) -> bool {
+        let lost = |notice: &Notice| matches!(notice, Notice::Lost(lost) if lost.contains(partition));
+        hold(&self.notices).iter().any(lost)
+    }
 }
 
 // === impl Refusal ===

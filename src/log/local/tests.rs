@@ -266,6 +266,35 @@ async fn a_member_that_does_not_release_in_time_loses_its_partitions() {
     assert!(matches!(slow.next().await.unwrap(), Input::Lost(lost) if lost == [at(1)]));
 }
 
+/// A partition that was lost and has come back, both unheard, may have been committed by another member in between.
+#[tokio::test]
+async fn a_commit_for_a_partition_whose_loss_is_untold_is_aborted_even_if_it_came_back() {
+    for (outputs, aborts) in [(Outputs::Transactional, true), (Outputs::AtLeastOnce, false)] {
+        let folder = TempDir::new().unwrap();
+        let log = open(&folder, LocalOptions { revoke_within: Duration::from_millis(50), ..options() });
+        let spec = TopicSpec { name: "events".into(), partitions: 2, settings: vec![] };
+        log.create_topic(spec).await.unwrap();
+        let at = |partition| TopicPartition { topic: "events".into(), partition };
+        append(&log, &at(1), "", Some("1")).await;
+        let mut slow = log.join(group(&at(0), outputs)).await.unwrap();
+        assert_eq!(records(&mut slow).await.len(), 1);
+        let mut quick = log.join(Group { instance: "j".into(), ..group(&at(0), outputs) }).await.unwrap();
+        assert!(matches!(quick.next().await.unwrap(), Input::Assigned(given) if given == [(at(1), 0)]));
+        quick.leave().await;
+
+        // Now the slow one owns the partition again, and has heard neither that it lost it nor that it got it back.
+        let done = slow.commit(vec![], vec![(at(1), 1)]).await;
+        assert_eq!(matches!(done, Err(LogError::Aborted(_))), aborts, "{done:?}");
+        assert_eq!(log.committed("g", "events").await.unwrap(), [], "nothing is committed from before the loss");
+        assert!(matches!(slow.next().await.unwrap(), Input::Revoking(taken) if taken == [at(1)]));
+        assert!(matches!(slow.next().await.unwrap(), Input::Lost(lost) if lost == [at(1)]));
+        assert!(matches!(slow.next().await.unwrap(), Input::Assigned(given) if given == [(at(1), 0)]));
+        let again = records(&mut slow).await;
+        slow.commit(vec![], vec![(at(1), again[0].offset + 1)]).await.unwrap();
+        assert_eq!(log.committed("g", "events").await.unwrap(), [(at(1), 1)]);
+    }
+}
+
 #[tokio::test]
 async fn bad_topics_are_refused_with_the_reason() {
     let folder = TempDir::new().unwrap();

@@ -199,12 +199,12 @@ impl Writer {
                 return Err(LogError::Fenced(format!("a newer appender has taken the name {name}")).into());
             }
             Author::Member { group, member, mut offsets, loose } => {
-                let assignment = &self.membership(&group, member)?.assignment;
-                let foreign = offsets.iter().find(|(partition, _)| !assignment.owns(member, partition));
+                let membership = self.membership(&group, member)?;
+                let foreign = offsets.iter().find(|(partition, _)| !membership.may_commit(member, partition));
                 if loose {
-                    offsets.retain(|(partition, _)| assignment.owns(member, partition));
+                    offsets.retain(|(partition, _)| membership.may_commit(member, partition));
                 } else if let Some((partition, _)) = foreign {
-                    let reason = format!("partition {partition} does not belong to this member");
+                    let reason = format!("partition {partition} does not belong to this member, or was lost meanwhile");
                     return Err(self.abort(&group, member, reason));
                 } else {
                     strict = Some((group.clone(), member));
@@ -467,6 +467,13 @@ impl Membership {
     /// Where a member that gets this partition goes on.
     fn position(&self, partition: &Partition) -> i64 {
         self.committed.get(&partition.name).copied().unwrap_or_else(|| partition.bounds().start)
+    }
+
+    /// Whether the partition is the member's and has been since the member last heard of it. One that was lost and has
+    /// come back is another tenure: what the member knows of it is from before somebody else had it.
+    fn may_commit(&self, member: MemberId, partition: &TopicPartition) -> bool {
+        let told = self.mailboxes.get(&member).is_none_or(|mailbox| !mailbox.loss_untold(partition));
+        told && self.assignment.owns(member, partition)
     }
 
     /// Committed offsets of what the member owns. A partition without commits is read from its start: 0 stands for that.
