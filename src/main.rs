@@ -6,7 +6,7 @@ use clap::Parser;
 use tidings::{
     cli::{self, Cli, run::Roles},
     config::Settings,
-    telemetry,
+    demo, telemetry,
 };
 
 #[tokio::main]
@@ -21,6 +21,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
+    if let Some(options) = cli::run::demo(&cli.command, &cli.global)? {
+        return demo::run(options).await;
+    }
     match cli::run::roles(&cli.command, &cli.global)? {
         Some((roles, settings)) => start(roles, settings).await,
         None => cli::run(cli).await,

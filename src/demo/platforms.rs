@@ -138,8 +138,7 @@ impl Platforms {
             events.push(self.event("replicated.support.bundle.uploaded", &[&about, &place, &bundle]));
         }
         if self.chance.one_in(4) {
-            let release =
-                json!({"release_sequence": 300 + self.chance.below(60), "required": self.chance.one_in(10)});
+            let release = json!({"release_sequence": 300 + self.chance.below(60), "required": self.chance.one_in(10)});
             events.push(self.event("replicated.release.promoted", &[&about, &place, &release]));
         }
         events
