@@ -52,10 +52,8 @@ use self::{
 use crate::{
     cli::run::Roles,
     config::{Mode, Settings, Sources, load},
-    roles::{
-        Clock, SystemClock,
-        run::{self, Running},
-    },
+    process::{self, Running},
+    roles::{Clock, SystemClock},
 };
 
 /// What may be chosen.
@@ -98,7 +96,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     poison::append(&settings).await?;
     let receivers = Receivers::start().await?;
     let roles = Roles { matcher: true, sender: true, api: true };
-    let mut tidings = run::start(roles, settings.clone()).await?;
+    let mut tidings = process::start(roles, settings.clone()).await?;
     let mut demo = tokio::select! {
         biased;
         () = &mut stop => return end(&mut tidings).await,
