@@ -129,7 +129,7 @@ fn control_c_ends_it_soon_and_it_can_be_started_again() {
     let folder = tempfile::tempdir().unwrap();
     for _ in 0..2 {
         let mut demo = Demo::start(folder.path(), &[]);
-        demo.read_until("00:0");
+        demo.read_until("deadletters");
         std::thread::sleep(Duration::from_secs(1));
         let ordered = Instant::now();
         demo.signal("-INT");

@@ -29,14 +29,27 @@ pub struct Up {
     pub stop_after: Option<u64>,
 }
 
+/// What may be chosen of a demo.
+#[derive(Clone, Debug, Default)]
+pub struct Demo {
+    /// `None`: `data/demo`.
+    pub data_dir: Option<std::path::PathBuf>,
+    /// `None`: where the API listens by default.
+    pub listen: Option<std::net::SocketAddr>,
+    /// `None`: until it is told to stop.
+    pub stop_after: Option<std::time::Duration>,
+    /// `section.key=value`, over the demo's own settings.
+    pub set: Vec<String>,
+}
+
 /// The demo, if the command asks for it. It has settings of its own, of which `--set` changes single ones.
-pub fn demo(command: &Command, global: &Global) -> anyhow::Result<Option<crate::demo::Options>> {
+pub fn demo(command: &Command, global: &Global) -> anyhow::Result<Option<Demo>> {
     let Command::Up(Up { data_dir, listen, demo: true, stop_after }) = command else { return Ok(None) };
     anyhow::ensure!(
         global.config.is_none(),
         "--demo takes no --config: it has settings of its own; change single ones with --set"
     );
-    Ok(Some(crate::demo::Options {
+    Ok(Some(Demo {
         data_dir: data_dir.clone(),
         listen: *listen,
         stop_after: stop_after.map(std::time::Duration::from_secs),

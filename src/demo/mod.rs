@@ -28,12 +28,12 @@ mod screen;
 use std::{
     future::{Future, pending},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
-    path::{Path, PathBuf},
-    pin::pin,
+    path::Path,
+    pin::{Pin, pin},
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tidings_core::catalog::Catalog;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -50,24 +50,11 @@ use self::{
     screen::{Frame, Screen, View},
 };
 use crate::{
-    cli::run::Roles,
+    cli::{self, run::Roles},
     config::{Mode, Settings, Sources, load},
     process::{self, Running},
     roles::{Clock, SystemClock},
 };
-
-/// What may be chosen.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// `None`: [`folder::DEFAULT`].
-    pub data_dir: Option<PathBuf>,
-    /// `None`: [`DEFAULT_LISTEN`].
-    pub listen: Option<SocketAddr>,
-    /// `None`: until it is told to stop.
-    pub stop_after: Option<Duration>,
-    /// `section.key=value`, over the demo's own settings.
-    pub set: Vec<String>,
-}
 
 /// Where `tidings up` listens too.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8470));
@@ -90,37 +77,30 @@ struct Demo {
 }
 
 /// Runs the demo until it is told to stop: by Ctrl-C, SIGTERM, or the time that was asked for.
-pub async fn run(options: Options) -> anyhow::Result<()> {
+pub async fn run(options: cli::run::Demo) -> anyhow::Result<()> {
     let mut stop = pin!(stop_ordered(options.stop_after)?);
     let (folder, settings) = prepare(&options)?;
     poison::append(&settings).await?;
     let receivers = Receivers::start().await?;
     let roles = Roles { matcher: true, sender: true, api: true };
     let mut tidings = process::start(roles, settings.clone()).await?;
-    let mut demo = tokio::select! {
+    let played = tokio::select! {
         biased;
         () = &mut stop => return end(&mut tidings).await,
-        demo = Demo::start(&folder, &settings, &tidings, receivers) => demo?,
+        demo = Demo::start(&folder, &settings, &tidings, receivers) => match demo {
+            Ok(demo) => demo.play(&mut tidings, stop).await,
+            Err(error) => Err(error),
+        },
     };
-    let mut pictures = interval(demo.screen.pace());
-    pictures.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            biased;
-            () = &mut stop => break,
-            ended = tidings.ended() => return ended.and(Err(anyhow::anyhow!("Tidings stopped by itself"))),
-            _ = pictures.tick() => demo.show().await?,
-        }
-    }
-    demo.producer.abort();
-    demo.count().await;
-    end(&mut tidings).await?;
-    let view = demo.view();
-    Ok(demo.screen.close(&view)?)
+    // Whatever happened, the roles end in good order.
+    let ended = end(&mut tidings).await;
+    let demo = played?;
+    ended?;
+    demo.close()
 }
 
 /// A free address, an empty folder, and the settings; in this order, so that a demo that cannot start removes nothing.
-fn prepare(options: &Options) -> anyhow::Result<(Folder, Settings)> {
+fn prepare(options: &cli::run::Demo) -> anyhow::Result<(Folder, Settings)> {
     let listen = options.listen.unwrap_or(DEFAULT_LISTEN);
     std::net::TcpListener::bind(listen)
         .with_context(|| format!("the API cannot listen on {listen}; choose another address with --listen"))?;
@@ -207,6 +187,36 @@ impl Demo {
         let producer = tokio::spawn(publish(api.clone(), Platforms::new(Catalog::builtin(), SEED)));
         let (screen, counts) = (Screen::open(frame)?, Counts::default());
         Ok(Demo { api, receivers, producer, screen, started: Instant::now(), counts })
+    }
+
+    /// Shows what happens until the order to stop, then publishes no more.
+    async fn play(
+        mut self,
+        tidings: &mut Running,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> anyhow::Result<Demo> {
+        let mut pictures = interval(screen::PICTURE_EVERY);
+        pictures.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                ended = tidings.ended() => {
+                    ended?;
+                    bail!("Tidings stopped by itself");
+                }
+                _ = pictures.tick() => self.show().await?,
+            }
+        }
+        self.producer.abort();
+        self.count().await;
+        Ok(self)
+    }
+
+    /// Leaves the last picture, with what the receivers saw until the very end.
+    fn close(self) -> anyhow::Result<()> {
+        let view = self.view();
+        Ok(self.screen.close(&view)?)
     }
 
     async fn show(&mut self) -> anyhow::Result<()> {

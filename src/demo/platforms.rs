@@ -205,7 +205,7 @@ impl Platforms {
             "tenant_name": tenant_name,
         });
         let mut events = Vec::new();
-        if self.chance.one_in(4) {
+        if self.chance.one_in(2) {
             events.push(self.event("pandium.integration_created", &[&about]));
         }
         events.push(self.event("pandium.tenant_created", &[&about]));

@@ -34,11 +34,12 @@ pub struct Frame {
 pub struct Screen {
     frame: Frame,
     is_terminal: bool,
-    shown: Option<Duration>,
+    /// When the last line was printed.
+    shown: Duration,
 }
 
 /// Between two pictures on a terminal.
-const PICTURE_EVERY: Duration = Duration::from_millis(250);
+pub const PICTURE_EVERY: Duration = Duration::from_millis(250);
 /// Between two lines elsewhere.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 /// Clears the screen.
@@ -63,22 +64,15 @@ impl Screen {
         }
         out.flush()?;
         drop(out);
-        Ok(Screen { frame, is_terminal, shown: None })
-    }
-
-    /// How long to wait before showing again.
-    pub fn pace(&self) -> Duration {
-        PICTURE_EVERY
+        Ok(Screen { frame, is_terminal, shown: Duration::ZERO })
     }
 
     pub fn show(&mut self, view: &View) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if self.is_terminal {
-            let picture = format!("{}\n  Ctrl-C stops the demo.\n", self.frame.picture(view));
-            // Line by line over what is there: nothing flickers, and what else was printed disappears.
-            write!(out, "{HOME}{}{CLEAR_BELOW}", picture.replace('\n', &format!("{CLEAR_LINE}\n")))?;
-        } else if self.shown.is_none_or(|shown| view.running.saturating_sub(shown) >= LINE_EVERY) {
-            self.shown = Some(view.running);
+            out.write_all(in_place(&format!("{}\n  Ctrl-C stops the demo.\n", self.frame.picture(view))).as_bytes())?;
+        } else if view.running.saturating_sub(self.shown) >= LINE_EVERY {
+            self.shown = view.running;
             writeln!(out, "{}", line(view))?;
         }
         out.flush()
@@ -87,13 +81,15 @@ impl Screen {
     /// Leaves the last picture where it is, and says what came of it all.
     pub fn close(self, view: &View) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        let home = if self.is_terminal { HOME } else { "" };
-        let clear = if self.is_terminal { CLEAR_BELOW } else { "" };
-        let picture = self.frame.picture(view);
-        let picture = if self.is_terminal { picture.replace('\n', &format!("{CLEAR_LINE}\n")) } else { picture };
-        writeln!(out, "{home}{picture}{clear}\n  {}", totals(view))?;
+        let last = format!("{}\n  {}\n", self.frame.picture(view), totals(view));
+        out.write_all(if self.is_terminal { in_place(&last) } else { last }.as_bytes())?;
         out.flush()
     }
+}
+
+/// Line by line over what is there: nothing flickers, and what else was printed disappears.
+fn in_place(picture: &str) -> String {
+    format!("{HOME}{}{CLEAR_BELOW}", picture.replace('\n', &format!("{CLEAR_LINE}\n")))
 }
 
 // === impl Frame ===
@@ -168,7 +164,7 @@ fn receivers_text(view: &View) -> String {
 
 fn behaviour(seen: &Seen, counts: &Counts) -> String {
     match (seen.manner, seen.name) {
-        (Manner::Healthy, "limited") => "wants no more than 2 requests a second".to_owned(),
+        (Manner::Healthy, "limited") => "its destination allows 3 requests in 2 s".to_owned(),
         (Manner::Healthy, _) => "answers 204".to_owned(),
         (Manner::Flaky, _) => format!("answered 500 to {}", grouped(seen.failed)),
         (Manner::Dead, _) => format!("port closed: refused {}", grouped(counts.refused)),
