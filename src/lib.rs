@@ -9,6 +9,7 @@
 //! - [`secrets`]: the key ring and sealed values.
 //! - [`process`]: opens what the mode says, joins the roles, stops them in order.
 //! - [`api`]: HTTP for operators and other programs; [`cli`]: the commands, most of which speak to it.
+//! - [`demo`]: `tidings up --demo`, all of it with events and receivers around it.
 //! - [`config`]: every setting, its default and its manual; [`telemetry`]: logs, metrics, readiness.
 //!
 //! Only `log` and `store` know whether Tidings runs embedded or distributed. No policy lives in this package:
@@ -18,6 +19,7 @@ pub mod api;
 pub mod channels;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod log;
 pub mod process;
 pub mod roles;

@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::Parser;
 use tidings::{
     cli::{self, Cli},
-    process,
+    demo, process,
 };
 
 /// What still runs on blocking threads at the end, such as a name being looked up, is not waited for longer.
@@ -25,6 +25,9 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
+    if let Some(options) = cli::run::demo(&cli.command, &cli.global)? {
+        return demo::run(options).await;
+    }
     match cli::run::roles(&cli.command, &cli.global)? {
         Some((roles, settings)) => process::run(roles, settings).await,
         None => cli::run(cli).await,
