@@ -102,7 +102,7 @@ fn it_delivers_verifies_and_suggests_commands_that_work() {
     demo.read_until("deadletters");
     let commands = demo.commands();
     assert_eq!(commands.len(), 4, "{}", demo.printed);
-    let expected = ["STATUS", "curl", "numeric", "no_team"];
+    let expected = ["STATUS", "curl", "license_fields.seats", "no_team"];
     for (command, expected) in commands.iter().zip(expected) {
         paste(folder.path(), command, expected);
     }

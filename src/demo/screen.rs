@@ -164,7 +164,7 @@ fn receivers_text(view: &View) -> String {
 
 fn behaviour(seen: &Seen, counts: &Counts) -> String {
     match (seen.manner, seen.name) {
-        (Manner::Healthy, "limited") => "its destination allows 3 requests in 2 s".to_owned(),
+        (Manner::Healthy, "limited") => "takes no more than 75 requests a minute".to_owned(),
         (Manner::Healthy, _) => "answers 204".to_owned(),
         (Manner::Flaky, _) => format!("answered 500 to {}", grouped(seen.failed)),
         (Manner::Dead, _) => format!("port closed: refused {}", grouped(counts.refused)),
