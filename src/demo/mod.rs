@@ -178,7 +178,7 @@ impl Demo {
             commands: commands::commands(&commands::program()?, &configuration, &example),
         };
         let producer = tokio::spawn(publish(api.clone(), Platforms::new(Catalog::builtin(), SEED)));
-        let (screen, counts) = (Screen::open(frame)?, Counts::default());
+        let (screen, counts) = (Screen::open(&frame)?, Counts::default());
         Ok(Demo { api, receivers, producer, screen, started: Instant::now(), counts })
     }
 
