@@ -78,7 +78,7 @@ struct Demo {
 
 /// Runs the demo until it is told to stop: by Ctrl-C, SIGTERM, or the time that was asked for.
 pub async fn run(options: cli::run::Demo) -> anyhow::Result<()> {
-    let mut stop = pin!(stop_ordered(options.stop_after)?);
+    let mut stop = pin!(stop_ordered()?);
     let (folder, settings) = prepare(&options)?;
     poison::append(&settings).await?;
     let receivers = Receivers::start().await?;
@@ -88,7 +88,7 @@ pub async fn run(options: cli::run::Demo) -> anyhow::Result<()> {
         biased;
         () = &mut stop => return end(&mut tidings).await,
         demo = Demo::start(&folder, &settings, &tidings, receivers) => match demo {
-            Ok(demo) => demo.play(&mut tidings, stop).await,
+            Ok(demo) => demo.play(&mut tidings, stop, options.stop_after).await,
             Err(error) => Err(error),
         },
     };
@@ -115,18 +115,11 @@ fn prepare(options: &cli::run::Demo) -> anyhow::Result<(Folder, Settings)> {
     Ok((folder, settings))
 }
 
-/// Done when the demo is to stop. A second signal ends the process at once: nothing in it is worth waiting for.
-fn stop_ordered(after: Option<Duration>) -> anyhow::Result<impl Future<Output = ()>> {
+/// Done when a signal says stop. A second signal ends the process at once: nothing in it is worth waiting for.
+fn stop_ordered() -> anyhow::Result<impl Future<Output = ()>> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
-        let time = async {
-            match after {
-                Some(after) => sleep(after).await,
-                None => pending().await,
-            }
-        };
         tokio::select! {
-            () = time => {}
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
@@ -185,22 +178,30 @@ impl Demo {
             commands: commands::commands(&commands::program()?, &configuration, &example),
         };
         let producer = tokio::spawn(publish(api.clone(), Platforms::new(Catalog::builtin(), SEED)));
-        let (screen, counts) = (Screen::open(frame)?, Counts::default());
+        let (screen, counts) = (Screen::open(&frame)?, Counts::default());
         Ok(Demo { api, receivers, producer, screen, started: Instant::now(), counts })
     }
 
-    /// Shows what happens until the order to stop, then publishes no more.
+    /// Shows what happens until the order to stop, or until the time is over; then publishes no more.
     async fn play(
         mut self,
         tidings: &mut Running,
         mut stop: Pin<&mut impl Future<Output = ()>>,
+        stop_after: Option<Duration>,
     ) -> anyhow::Result<Demo> {
+        let mut time = pin!(async {
+            match stop_after {
+                Some(after) => sleep(after).await,
+                None => pending().await,
+            }
+        });
         let mut pictures = interval(screen::PICTURE_EVERY);
         pictures.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
+                () = &mut time => break,
                 ended = tidings.ended() => {
                     ended?;
                     bail!("Tidings stopped by itself");

@@ -1,4 +1,5 @@
-//! What the demo shows: on a terminal one picture, drawn again in place; elsewhere a line now and then.
+//! What the demo shows: the commands once, and below them figures, on a terminal drawn again in place, elsewhere a line
+//! now and then. The figures are less than 80 columns and 24 rows, so that they move up and down in any terminal alike.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -32,8 +33,9 @@ pub struct Frame {
 
 /// Where it is shown.
 pub struct Screen {
-    frame: Frame,
     is_terminal: bool,
+    /// Lines of the picture that stands on the terminal.
+    drawn: usize,
     /// When the last line was printed.
     shown: Duration,
 }
@@ -42,10 +44,6 @@ pub struct Screen {
 pub const PICTURE_EVERY: Duration = Duration::from_millis(250);
 /// Between two lines elsewhere.
 const LINE_EVERY: Duration = Duration::from_secs(5);
-/// Clears the screen.
-const CLEAR: &str = "\x1b[2J";
-/// Goes to the upper left corner.
-const HOME: &str = "\x1b[H";
 /// Clears the rest of the line, and of the screen.
 const CLEAR_LINE: &str = "\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
@@ -53,67 +51,54 @@ const CLEAR_BELOW: &str = "\x1b[J";
 // === impl Screen ===
 
 impl Screen {
-    /// Elsewhere than on a terminal, what does not change is told once, here.
-    pub fn open(frame: Frame) -> io::Result<Screen> {
-        let is_terminal = io::stdout().is_terminal();
+    /// Tells what does not change.
+    pub fn open(frame: &Frame) -> io::Result<Screen> {
         let mut out = io::stdout().lock();
-        if is_terminal {
-            write!(out, "{CLEAR}")?;
-        } else {
-            write!(out, "{}\n{}\n", frame.title(), frame.commands_text())?;
-        }
+        out.write_all(frame.text().as_bytes())?;
         out.flush()?;
-        drop(out);
-        Ok(Screen { frame, is_terminal, shown: Duration::ZERO })
+        Ok(Screen { is_terminal: io::stdout().is_terminal(), drawn: 0, shown: Duration::ZERO })
     }
 
     pub fn show(&mut self, view: &View) -> io::Result<()> {
-        let mut out = io::stdout().lock();
         if self.is_terminal {
-            out.write_all(in_place(&format!("{}\n  Ctrl-C stops the demo.\n", self.frame.picture(view))).as_bytes())?;
+            self.draw(&format!("{}\n  Ctrl-C stops the demo.\n", picture(view)))
         } else if view.running.saturating_sub(self.shown) >= LINE_EVERY {
             self.shown = view.running;
-            writeln!(out, "{}", line(view))?;
+            self.draw(&format!("{}\n", line(view)))
+        } else {
+            Ok(())
         }
-        out.flush()
     }
 
     /// Leaves the last picture where it is, and says what came of it all.
-    pub fn close(self, view: &View) -> io::Result<()> {
+    pub fn close(mut self, view: &View) -> io::Result<()> {
+        self.draw(&format!("{}\n  {}\n", picture(view), totals(view)))
+    }
+
+    fn draw(&mut self, text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        let last = format!("{}\n  {}\n", self.frame.picture(view), totals(view));
-        out.write_all(if self.is_terminal { in_place(&last) } else { last }.as_bytes())?;
+        if self.is_terminal {
+            let up = if self.drawn > 0 { format!("\r\x1b[{}A", self.drawn) } else { String::new() };
+            // Line by line over what is there: nothing flickers.
+            write!(out, "{up}{}{CLEAR_BELOW}", text.replace('\n', &format!("{CLEAR_LINE}\n")))?;
+            self.drawn = text.lines().count();
+        } else {
+            out.write_all(text.as_bytes())?;
+        }
         out.flush()
     }
-}
-
-/// Line by line over what is there: nothing flickers, and what else was printed disappears.
-fn in_place(picture: &str) -> String {
-    format!("{HOME}{}{CLEAR_BELOW}", picture.replace('\n', &format!("{CLEAR_LINE}\n")))
 }
 
 // === impl Frame ===
 
 impl Frame {
-    fn title(&self) -> String {
+    fn text(&self) -> String {
         let Cast { destinations, subscriptions } = self.cast;
-        format!(
+        let mut text = format!(
             "Tidings demo: {} events a second of four platforms, {subscriptions} subscriptions, {destinations} \
-             destinations\nAPI at {}\n",
+             destinations\nAPI at {}\n\nTo try in a second terminal, in this folder:\n",
             self.events_per_second, self.api
-        )
-    }
-
-    fn picture(&self, view: &View) -> String {
-        let mut text = self.title();
-        text.push_str(&counts_text(view));
-        text.push_str(&receivers_text(view));
-        text.push_str(&self.commands_text());
-        text
-    }
-
-    fn commands_text(&self) -> String {
-        let mut text = "\n  To try in a second terminal, in this folder:\n".to_owned();
+        );
         for Command { shows, line } in &self.commands {
             text.push_str(&format!("\n  # {shows}\n  {line}\n"));
         }
@@ -121,25 +106,29 @@ impl Frame {
     }
 }
 
+fn picture(view: &View) -> String {
+    counts_text(view) + &receivers_text(view)
+}
+
 fn counts_text(view: &View) -> String {
     let Counts { events, matched, delivered, waiting, retrying, failed, set_aside, .. } = view.counts;
     let columns = [
-        ("events", events),
-        ("matched", matched),
-        ("delivered", delivered),
-        ("waiting", waiting),
-        ("retrying", retrying),
-        ("failed", failed),
-        ("unreadable", set_aside),
+        ("events", 9, events),
+        ("matched", 9, matched),
+        ("delivered", 11, delivered),
+        ("waiting", 9, waiting),
+        ("retrying", 10, retrying),
+        ("failed", 8, failed),
+        ("unreadable", 12, set_aside),
     ];
-    let titles: String = columns.iter().map(|(title, _)| format!("{title:>11}")).collect();
-    let values: String = columns.iter().map(|(_, value)| format!("{:>11}", grouped(*value))).collect();
+    let titles: String = columns.iter().map(|(title, width, _)| format!("{title:>width$}")).collect();
+    let values: String = columns.iter().map(|(_, width, value)| format!("{:>width$}", grouped(*value))).collect();
     let times = match view.percentiles {
         Some(Percentiles { p50_ms, p99_ms }) => format!("p50 {p50_ms} ms   p99 {p99_ms} ms"),
         None => "nothing received yet".to_owned(),
     };
     format!(
-        "\n  {:>7}{titles}\n  {:>7}{values}\n\n  from event to receipt, last 10 s, at the healthy receiver:   {times}\n",
+        "\n  {:>7}{titles}\n  {:>7}{values}\n\n  from event to receipt (healthy receiver, last 10 s):   {times}\n",
         "time",
         clock(view.running)
     )
@@ -147,7 +136,7 @@ fn counts_text(view: &View) -> String {
 
 fn receivers_text(view: &View) -> String {
     let mut text =
-        format!("\n  {:<10}{:>9}{:>10}{:>8}   {}\n", "receiver", "received", "verified", "forged", "how it behaves");
+        format!("\n  {:<9}{:>9}{:>10}{:>8}   {}\n", "receiver", "received", "verified", "forged", "how it behaves");
     for seen in &view.receivers {
         let figures = match seen.manner {
             Manner::Healthy | Manner::Flaky => {
@@ -157,14 +146,14 @@ fn receivers_text(view: &View) -> String {
             Manner::Silent => format!("{:>9}{:>10}{:>8}", grouped(seen.received), "-", "-"),
             Manner::Dead => format!("{:>9}{:>10}{:>8}", "-", "-", "-"),
         };
-        text.push_str(&format!("  {:<10}{figures}   {}\n", seen.name, behaviour(seen, &view.counts)));
+        text.push_str(&format!("  {:<9}{figures}   {}\n", seen.name, behaviour(seen, &view.counts)));
     }
     text
 }
 
 fn behaviour(seen: &Seen, counts: &Counts) -> String {
     match (seen.manner, seen.name) {
-        (Manner::Healthy, "limited") => "its destination allows 3 requests in 2 s".to_owned(),
+        (Manner::Healthy, "limited") => "takes no more than 75 requests a minute".to_owned(),
         (Manner::Healthy, _) => "answers 204".to_owned(),
         (Manner::Flaky, _) => format!("answered 500 to {}", grouped(seen.failed)),
         (Manner::Dead, _) => format!("port closed: refused {}", grouped(counts.refused)),
@@ -256,20 +245,45 @@ mod tests {
 
     #[test]
     fn the_picture_says_it_all() {
-        let text = counts_text(&view()) + &receivers_text(&view());
         let expected = "
-     time     events    matched  delivered    waiting   retrying     failed unreadable
-    00:42      2,100      1,234      1,190          7         31          6          4
+     time   events  matched  delivered  waiting  retrying  failed  unreadable
+    00:42    2,100    1,234      1,190        7        31       6           4
 
-  from event to receipt, last 10 s, at the healthy receiver:   p50 6 ms   p99 14 ms
+  from event to receipt (healthy receiver, last 10 s):   p50 6 ms   p99 14 ms
 
-  receiver   received  verified  forged   how it behaves
-  healthy         987       987       0   answers 204
-  flaky           210       210       0   answered 500 to 63
-  silent           10         -       -   never answers: 9 timed out, 1 open
-  dead              -         -       -   port closed: refused 18
+  receiver  received  verified  forged   how it behaves
+  healthy        987       987       0   answers 204
+  flaky          210       210       0   answered 500 to 63
+  silent          10         -       -   never answers: 9 timed out, 1 open
+  dead             -         -       -   port closed: refused 18
 ";
+        let text = picture(&view());
         assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn after_hours_it_still_fits_a_terminal() {
+        let mut view = view();
+        let n = 999_999;
+        view.running = Duration::from_secs(35_999);
+        view.counts = Counts {
+            events: n,
+            matched: n,
+            delivered: n,
+            waiting: n,
+            retrying: n,
+            failed: n,
+            set_aside: n,
+            refused: n,
+            timed_out: n,
+        };
+        view.percentiles = Some(Percentiles { p50_ms: 99_999, p99_ms: 99_999 });
+        view.receivers
+            .iter_mut()
+            .for_each(|seen| (seen.received, seen.verified, seen.forged, seen.failed) = (n, n, n, n));
+        for line in picture(&view).lines() {
+            assert!(line.chars().count() < 80, "{line}");
+        }
     }
 
     #[test]
