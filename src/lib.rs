@@ -3,11 +3,13 @@
 //! Reading order, along the way of one event:
 //!
 //! - [`log`]: where records are; Kafka or one local file. Groups, transactions, readers.
-//! - [`roles`]: one loop per service around a pure `step` of the core, and their composition.
+//! - [`roles`]: one loop per service around a pure `step` of the core.
 //! - [`store`]: attempts, parked notifications, the fence; PostgreSQL or SQLite.
 //! - [`channels`]: how a notification leaves; the webhook, and which addresses may be called.
 //! - [`secrets`]: the key ring and sealed values.
+//! - [`process`]: opens what the mode says, joins the roles, stops them in order.
 //! - [`api`]: HTTP for operators and other programs; [`cli`]: the commands, most of which speak to it.
+//! - [`demo`]: `tidings up --demo`, all of it with events and receivers around it.
 //! - [`config`]: every setting, its default and its manual; [`telemetry`]: logs, metrics, readiness.
 //!
 //! Only `log` and `store` know whether Tidings runs embedded or distributed. No policy lives in this package:
@@ -17,7 +19,9 @@ pub mod api;
 pub mod channels;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod log;
+pub mod process;
 pub mod roles;
 pub mod secrets;
 pub mod store;

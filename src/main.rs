@@ -1,33 +1,40 @@
 //! The program: reads the command line, then either runs roles or one command.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
 use tidings::{
-    cli::{self, Cli, run::Roles},
-    config::Settings,
-    telemetry,
+    cli::{self, Cli},
+    demo, process,
 };
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
+/// What still runs on blocking threads at the end, such as a name being looked up, is not waited for longer.
+const LAST_WAIT: Duration = Duration::from_millis(500);
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    let done = runtime.block_on(run(Cli::parse()));
+    runtime.shutdown_timeout(LAST_WAIT);
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("tidings: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
+    if let Some(options) = cli::run::demo(&cli.command, &cli.global)? {
+        return demo::run(options).await;
+    }
     match cli::run::roles(&cli.command, &cli.global)? {
-        Some((roles, settings)) => start(roles, settings).await,
+        Some((roles, settings)) => process::run(roles, settings).await,
         None => cli::run(cli).await,
     }
 }
 
-async fn start(roles: Roles, settings: Settings) -> anyhow::Result<()> {
-    let _metrics = telemetry::start(&settings.telemetry)?;
-    anyhow::bail!("the composition of {roles:?} is not joined yet")
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("tidings: {error:#}");
+    ExitCode::FAILURE
 }

@@ -38,13 +38,13 @@ const MIN_TOKEN: usize = 32;
 const FILE_MODE: u32 = 0o600;
 const CURSOR_CONTEXT: &str = "tidings 2026-11-23 api cursor";
 
-/// The token of this installation: configured, read from its file, or made.
+/// The token of this installation, in clear: configured, read from its file, or made.
 ///
 /// One is made only where nobody else could have meant to give one: in embedded mode, or on loopback.
-pub fn prepare(settings: &Settings) -> anyhow::Result<Token> {
+pub fn prepare(settings: &Settings) -> anyhow::Result<String> {
     let configured = settings.api.token.expose();
     if !configured.is_empty() {
-        return Ok(Token::new(configured));
+        return Ok(configured.to_owned());
     }
     let path = settings.token_file();
     match fs::read_to_string(&path) {
@@ -74,16 +74,16 @@ pub async fn require<L: Log, S: Store>(
     }
 }
 
-fn read(path: &Path, text: &str) -> anyhow::Result<Token> {
+fn read(path: &Path, text: &str) -> anyhow::Result<String> {
     let text = text.trim();
     if text.len() < MIN_TOKEN {
         bail!("{}: a token of {} characters; at least {MIN_TOKEN} are needed", path.display(), text.len());
     }
-    Ok(Token::new(text))
+    Ok(text.to_owned())
 }
 
 /// Makes a token file that its owner alone can read. Another process may be quicker; then its token holds.
-fn make(path: &Path) -> anyhow::Result<Token> {
+fn make(path: &Path) -> anyhow::Result<String> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
@@ -100,7 +100,7 @@ fn make(path: &Path) -> anyhow::Result<Token> {
     let linked = fs::hard_link(&beside, path);
     fs::remove_file(&beside).with_context(|| beside.display().to_string())?;
     match linked {
-        Ok(()) => Ok(Token::new(&text)),
+        Ok(()) => Ok(text),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             read(path, &fs::read_to_string(path).with_context(|| path.display().to_string())?)
         }
@@ -148,9 +148,10 @@ mod tests {
         let settings = settings(&[format!("data.dir={}", folder.path().join("new").display())]);
         let token = prepare(&settings).unwrap();
         let text = fs::read_to_string(settings.token_file()).unwrap();
-        assert!(token.is(text.trim()) && !token.is(""));
+        assert_eq!(token, text.trim());
+        assert!(Token::new(&token).is(text.trim()) && !Token::new(&token).is(""));
         assert_eq!(fs::metadata(settings.token_file()).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(prepare(&settings).unwrap().is(text.trim()), "the second start reads the same");
+        assert_eq!(prepare(&settings).unwrap(), token, "the second start reads the same");
     }
 
     #[test]

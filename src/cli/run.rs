@@ -21,6 +21,40 @@ pub struct Up {
     /// Where the API listens [default: api.listen of the configuration]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<std::net::SocketAddr>,
+    /// Show it all working, with made-up events and receivers, in `data/demo`, which is emptied first
+    #[arg(long)]
+    pub demo: bool,
+    /// Stop the demo by itself after so many seconds
+    #[arg(long = "for", value_name = "SECONDS", requires = "demo")]
+    pub stop_after: Option<u64>,
+}
+
+/// What may be chosen of a demo.
+#[derive(Clone, Debug, Default)]
+pub struct Demo {
+    /// `None`: `data/demo`.
+    pub data_dir: Option<std::path::PathBuf>,
+    /// `None`: where the API listens by default.
+    pub listen: Option<std::net::SocketAddr>,
+    /// `None`: until it is told to stop.
+    pub stop_after: Option<std::time::Duration>,
+    /// `section.key=value`, over the demo's own settings.
+    pub set: Vec<String>,
+}
+
+/// The demo, if the command asks for it. It has settings of its own, of which `--set` changes single ones.
+pub fn demo(command: &Command, global: &Global) -> anyhow::Result<Option<Demo>> {
+    let Command::Up(Up { data_dir, listen, demo: true, stop_after }) = command else { return Ok(None) };
+    anyhow::ensure!(
+        global.config.is_none(),
+        "--demo takes no --config: it has settings of its own; change single ones with --set"
+    );
+    Ok(Some(Demo {
+        data_dir: data_dir.clone(),
+        listen: *listen,
+        stop_after: stop_after.map(std::time::Duration::from_secs),
+        set: global.set.clone(),
+    }))
 }
 
 /// The roles that a command asks for, with their settings; `None` if it asks for none.

@@ -69,8 +69,6 @@ struct Request {
 
 /// Requests that may wait for the writer.
 const MAX_WAITING: usize = 1_024;
-/// The appender's name: what fences a former holder of the lock.
-const APPENDER: &str = "directory";
 
 pub fn editor<L: Log, S: Store>(log: L, store: S, topic: Arc<str>, view: DirectoryView) -> (EditorTask<L, S>, Editor) {
     let (sender, requests) = mpsc::channel(MAX_WAITING);
@@ -125,7 +123,8 @@ impl<L: Log, S: Store> EditorTask<L, S> {
     async fn write(&mut self, groups: &[Vec<Edit>]) -> Result<Vec<Result<Vec<u64>, EditError>>, WriteError> {
         let partition = TopicPartition { topic: self.topic.clone(), partition: 0 };
         let _guard = self.store.lock_directory().await?;
-        let mut appender = self.log.appender(APPENDER).await?;
+        // Named after the topic, so that installations on one cluster do not fence each other.
+        let mut appender = self.log.appender(&self.topic).await?;
         let end = self.log.bounds(partition.clone()).await?.end;
         let directory = self.view.wait_for(end).await.ok_or(WriteError::NoDirectory)?;
         let mut revisions = Revisions::new(|key| directory.revision(key));

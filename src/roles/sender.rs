@@ -218,27 +218,13 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
             let delivery = match codec::decode_delivery(&raw) {
                 Ok(delivery) => Some(Arc::new(delivery)),
                 Err(poison) => {
-                    self.set_aside(&record, &poison).await;
+                    set_aside(&self.role.log, &self.role.deadletters, &record, &poison).await;
                     None
                 }
             };
             incoming.push(Incoming { partition: record.partition, offset: record.offset, delivery, raw });
         }
         Input::Deliveries(incoming)
-    }
-
-    /// A delivery that cannot be read goes to the dead letters before its offset counts as settled.
-    async fn set_aside(&self, record: &Record, poison: &Poison) {
-        let DeadLetter { key, value, headers } = codec::dead_letter(record, poison);
-        let topic = self.role.deadletters.clone();
-        let letter = Output { topic, partition: None, key, value, headers };
-        let mut backoff = BACKOFF;
-        while let Err(error) = self.role.log.append(vec![letter.clone()]).await {
-            facts::log_failed(ROLE, &error);
-            tokio::time::sleep(backoff).await;
-            backoff = (backoff * 2).min(MAX_BACKOFF);
-        }
-        facts::dead_lettered(&record.position(), poison.reason.as_str(), &poison.detail);
     }
 
     // --- effects ---
@@ -338,6 +324,19 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
             unsettled: load.unsettled,
         });
     }
+}
+
+/// A delivery that cannot be read goes to the dead letters before its offset counts as settled.
+async fn set_aside<L: Log>(log: &L, topic: &Arc<str>, record: &Record, poison: &Poison) {
+    let DeadLetter { key, value, headers } = codec::dead_letter(record, poison);
+    let letter = Output { topic: topic.clone(), partition: None, key, value, headers };
+    let mut backoff = BACKOFF;
+    while let Err(error) = log.append(vec![letter.clone()]).await {
+        facts::log_failed(ROLE, &error);
+        tokio::time::sleep(backoff).await;
+        backoff = (backoff * 2).min(MAX_BACKOFF);
+    }
+    facts::dead_lettered(&record.position(), poison.reason.as_str(), &poison.detail);
 }
 
 fn numbers(partitions: &[TopicPartition]) -> Vec<u32> {

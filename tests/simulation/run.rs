@@ -262,7 +262,8 @@ impl Cluster {
         for _ in 0..DRAIN_LIMIT_S {
             tokio::time::sleep(Duration::from_secs(1)).await;
             sim_log::rebalance(&self.world);
-            if self.is_drained() {
+            // What is wrong already need not be waited for.
+            if self.is_drained() || !self.world.state().violations.is_empty() {
                 return;
             }
         }

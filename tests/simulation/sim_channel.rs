@@ -58,9 +58,11 @@ impl SimChannel {
             self.process.0, job.notification, job.attempt
         ));
         crate::checkers::may_be_sent(&self.world, self.process, job.notification);
-        let request =
-            Request { at, process: self.process, notification: job.notification, destination, accepted, heard };
-        self.world.state().requests.push(request);
+        let (process, notification, team) = (self.process, job.notification, job.destination.team.to_string());
+        let request = Request { at, process, notification, team, destination, accepted, heard };
+        let mut state = self.world.state();
+        *state.seen.entry(job.notification).or_default() += 1;
+        state.requests.push(request);
     }
 }
 
@@ -80,7 +82,7 @@ impl Channel for SimChannel {
             return failed(at, self.world.now(), None, ErrorClass::Timeout, None);
         }
         tokio::time::sleep(Duration::from_millis(travel)).await;
-        let seen_before = self.world.state().requests.iter().filter(|r| r.notification == job.notification).count();
+        let seen_before = self.world.state().seen.get(&job.notification).copied().unwrap_or(0);
         let code = match temper(job.destination.id.as_str()) {
             Temper::Hanging if !self.world.state().calm => {
                 self.received(&job, false, false);

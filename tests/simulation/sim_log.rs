@@ -408,11 +408,15 @@ impl Reader for SimReader {
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 return Err(LogError::Unavailable("cut off".to_owned()));
             }
-            let found: Vec<Record> = {
-                let state = self.world.state();
-                records(&state, &self.partition).get(self.position as usize..).unwrap_or_default().to_vec()
+            // A fold takes its time: a few records at once, and a pause before each handful.
+            let (found, pause) = {
+                let mut state = self.world.state();
+                let (most, pause) = (1 + state.chance.below(8) as usize, state.chance.below(100));
+                let rest = records(&state, &self.partition).get(self.position as usize..).unwrap_or_default();
+                (rest[..rest.len().min(most)].to_vec(), pause)
             };
             if !found.is_empty() {
+                tokio::time::sleep(Duration::from_millis(pause)).await;
                 self.position += found.len() as i64;
                 return Ok(found);
             }

@@ -10,7 +10,7 @@ use tidings_core::domain::{Attempt, Day, NotificationId, TeamId, Timestamp};
 
 use crate::{
     faults::{Fault, Sabotage},
-    world::{Process, World},
+    world::{EPOCH, Process, World},
 };
 
 /// One process's access to the store.
@@ -89,12 +89,13 @@ impl SimStore {
         }
         drop(state);
         violations.into_iter().for_each(|what| self.world.violation(what));
+        let ids = |ids: Vec<String>| ids.join(" ");
         self.world.note(format!(
-            "p{} stores {} attempts, parks {}, unparks {}",
+            "p{} stores {}; parks {}; unparks {}",
             self.process.0,
-            batch.attempts.len(),
-            batch.park.len(),
-            batch.unpark.len()
+            ids(batch.attempts.iter().map(|a| format!("{}#{}", a.notification, a.attempt)).collect()),
+            ids(batch.park.iter().map(|p| format!("{}@{}", p.notification, p.due.since(EPOCH))).collect()),
+            ids(batch.unpark.iter().map(|(_, id)| id.to_string()).collect()),
         ));
         Ok(())
     }
@@ -163,6 +164,13 @@ impl Store for SimStore {
         };
         rows.sort_by_key(|row| (row.due, row.notification));
         rows.truncate(limit as usize);
+        self.world.note(format!(
+            "p{} loads {partition} after {} until {}: {} rows",
+            self.process.0,
+            after.map_or("-".to_owned(), |(due, id)| format!("{} {id}", due.since(EPOCH))),
+            until.since(EPOCH),
+            rows.len()
+        ));
         self.world.pass(self.process, 4).await;
         Ok(rows)
     }

@@ -34,7 +34,7 @@ pub const DELIVERY_PARTITIONS: u32 = 6;
 pub const SCHEDULE_S: [u32; 3] = [1, 2, 4];
 pub const LIMIT_PER_SECOND: u32 = 5;
 const TEAMS: [&str; 2] = ["acme", "globex"];
-const SUBSCRIPTIONS: u64 = 14;
+const SUBSCRIPTIONS: u64 = 8;
 const TYPE: &str = "replicated.customer.created";
 
 /// Writes what a run consists of, step by step.

@@ -42,6 +42,8 @@ pub struct State {
     pub appenders: BTreeMap<String, u64>,
     pub store: StoreState,
     pub requests: Vec<Request>,
+    /// Requests per notification.
+    pub seen: BTreeMap<NotificationId, u64>,
     pub links: BTreeMap<Process, Link>,
     pub struck: BTreeMap<Fault, u64>,
     /// Up to where each delivery partition's committed offsets have been checked.
@@ -106,6 +108,7 @@ pub struct Request {
     pub at: Timestamp,
     pub process: Process,
     pub notification: NotificationId,
+    pub team: String,
     pub destination: String,
     /// Whether the receiver answered 2xx.
     pub accepted: bool,
@@ -135,6 +138,7 @@ impl World {
             appenders: BTreeMap::new(),
             store: StoreState::default(),
             requests: Vec::new(),
+            seen: BTreeMap::new(),
             links: BTreeMap::new(),
             struck: BTreeMap::new(),
             checked: BTreeMap::new(),

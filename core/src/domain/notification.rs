@@ -81,7 +81,12 @@ impl NotificationId {
 
 impl fmt::Display for NotificationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let text: [u8; 32] = std::array::from_fn(|i| {
+            let byte = self.0[i / 2];
+            DIGITS[usize::from(if i % 2 == 0 { byte >> 4 } else { byte & 15 })]
+        });
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

@@ -6,6 +6,9 @@
 //! What is deliberately absent: any knowledge of destinations' settings (a delivery carries ids only), any waiting,
 //! any memory of events. The room keeps one number a partition: the index version it last wrote down.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -116,13 +119,7 @@ impl Matcher {
             batch.counts.tombstones += 1;
             return;
         }
-        // A bug that one record brings out must not stop every other record of its partition.
-        let result = catch_unwind(AssertUnwindSafe(|| self.deliveries(record, directory, decoder)));
-        let matched = result.unwrap_or_else(|panic| {
-            let detail = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-            Err(Poison { reason: Reason::Panic, detail: detail.unwrap_or("no message").to_owned() })
-        });
-        match matched {
+        match guarded(|| self.deliveries(record, directory, decoder)) {
             Ok(matched) => {
                 batch.counts.unknown_type += u64::from(!matched.known_type);
                 batch.counts.unmatched += u64::from(matched.outputs.is_empty());
@@ -216,6 +213,14 @@ impl Matcher {
 struct Matched {
     outputs: Vec<Output>,
     known_type: bool,
+}
+
+/// A bug that one record brings out must not stop every other record of its partition.
+fn guarded<T>(decide: impl FnOnce() -> Result<T, Poison>) -> Result<T, Poison> {
+    catch_unwind(AssertUnwindSafe(decide)).unwrap_or_else(|panic| {
+        let detail = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+        Err(Poison::new(Reason::Panic, detail.unwrap_or("no message")))
+    })
 }
 
 fn revision_of(directory: &Directory, subscription: &Subscription, destination: &DestinationId) -> u64 {

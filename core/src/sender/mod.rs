@@ -26,6 +26,8 @@ pub mod rate_limit;
 pub mod retry;
 pub mod rings;
 pub mod step;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

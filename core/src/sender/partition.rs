@@ -41,7 +41,11 @@ struct Offsets {
 struct Wheel {
     rows: BTreeMap<DueCursor, Ticket>,
     horizon: Option<DueCursor>,
-    loading: bool,
+    /// How far a load under way will come at most. It may have read the store before a row was parked, so rows up to
+    /// here are kept meanwhile.
+    loading: Option<DueCursor>,
+    /// The lowest row that had to be left to the store during the load.
+    evicted: Option<DueCursor>,
 }
 
 // === impl Partition ===
@@ -90,33 +94,39 @@ impl Partition {
     /// Where and whether to load parked rows now: before the horizon comes near, one load at a time, while there is room.
     pub fn wants_rows(&self, near: Timestamp) -> bool {
         self.is_owned()
-            && !self.wheel.loading
+            && self.wheel.loading.is_none()
             && self.wheel.rows.len() < MAX_WHEEL / 2
             && self.wheel.horizon.is_none_or(|(time, _)| time < near)
     }
 
-    pub fn begin_load(&mut self) -> Option<DueCursor> {
-        self.wheel.loading = true;
+    pub fn begin_load(&mut self, until: Timestamp) -> Option<DueCursor> {
+        self.wheel.loading = Some(end_of(until));
         self.wheel.horizon
     }
 
     /// Rows up to this cursor have been loaded.
     pub fn loaded(&mut self, horizon: DueCursor) {
-        self.wheel.loading = false;
-        self.wheel.horizon = self.wheel.horizon.max(Some(horizon));
+        self.wheel.loading = None;
+        let horizon = self.wheel.horizon.max(Some(horizon));
+        let evicted = self.wheel.evicted.take().map(just_before);
+        self.wheel.horizon = horizon.into_iter().chain(evicted).min();
     }
 
     /// Keeps a row that the store holds too. What comes back has no place: forget it, it will be loaded again.
     pub fn keep(&mut self, row: DueCursor, ticket: Ticket) -> Option<Ticket> {
-        if self.wheel.horizon.is_none_or(|horizon| row > horizon) {
+        let known = self.wheel.horizon.max(self.wheel.loading);
+        if known.is_none_or(|known| row > known) {
             return Some(ticket);
         }
         self.wheel.rows.insert(row, ticket);
         if self.wheel.rows.len() <= MAX_WHEEL {
             return None;
         }
-        let (_, last) = self.wheel.rows.pop_last()?;
-        self.wheel.horizon = self.wheel.rows.last_key_value().map(|(row, _)| *row);
+        let (row, last) = self.wheel.rows.pop_last()?;
+        self.wheel.horizon = self.wheel.horizon.min(Some(just_before(row)));
+        if self.wheel.loading.is_some() {
+            self.wheel.evicted = Some(self.wheel.evicted.map_or(row, |lowest| lowest.min(row)));
+        }
         Some(last)
     }
 
@@ -139,10 +149,18 @@ impl Partition {
 
     /// When the next load should happen, if none is needed before.
     pub fn next_load(&self, ahead_ms: i64) -> Option<Timestamp> {
-        if !self.is_owned() || self.wheel.loading || self.wheel.rows.len() >= MAX_WHEEL / 2 {
+        if !self.is_owned() || self.wheel.loading.is_some() || self.wheel.rows.len() >= MAX_WHEEL / 2 {
             return None;
         }
         self.wheel.horizon.map(|(time, _)| time.plus(1 - ahead_ms))
+    }
+}
+
+/// The last cursor below a row.
+fn just_before((due, id): DueCursor) -> DueCursor {
+    match u128::from_be_bytes(id.0).checked_sub(1) {
+        Some(less) => (due, NotificationId(less.to_be_bytes())),
+        None => end_of(due.plus(-1)),
     }
 }
 
@@ -181,7 +199,7 @@ mod tests {
         let mut p = Partition::new(Lease(1));
         p.stage = Stage::Owned(1);
         assert!(p.wants_rows(Timestamp(0)));
-        assert_eq!(p.begin_load(), None);
+        assert_eq!(p.begin_load(Timestamp(60_000)), None);
         assert!(!p.wants_rows(Timestamp(0)));
         p.loaded(end_of(Timestamp(60_000)));
         assert_eq!(p.keep((Timestamp(60_001), id(0)), Ticket(0)), Some(Ticket(0)));
@@ -194,5 +212,29 @@ mod tests {
         assert_eq!(p.keep(beyond, Ticket(1)), Some(Ticket(1)));
         assert_eq!(p.pop_due(Timestamp(0)), Some(Ticket(0)));
         assert_eq!(p.pop_due(Timestamp(0)), None);
+    }
+
+    #[test]
+    fn a_row_parked_during_a_load_is_not_lost_between_the_two() {
+        let mut p = Partition::new(Lease(1));
+        p.stage = Stage::Owned(1);
+        p.begin_load(Timestamp(60_000));
+        assert_eq!(p.keep((Timestamp(50_000), id(1)), Ticket(1)), None);
+        p.loaded(end_of(Timestamp(60_000)));
+        assert_eq!(p.pop_due(Timestamp(50_000)), Some(Ticket(1)));
+    }
+
+    #[test]
+    fn a_row_pushed_out_during_a_load_is_loaded_by_the_next() {
+        let mut p = Partition::new(Lease(1));
+        p.stage = Stage::Owned(1);
+        p.begin_load(Timestamp(60_000));
+        for n in 0..=MAX_WHEEL {
+            p.keep((Timestamp(n as i64), id(n)), Ticket(n as u64));
+        }
+        p.loaded(end_of(Timestamp(60_000)));
+        let next = p.begin_load(Timestamp(90_000)).unwrap();
+        assert!(next < (Timestamp(MAX_WHEEL as i64), id(MAX_WHEEL)));
+        assert!(next > (Timestamp(MAX_WHEEL as i64 - 1), id(MAX_WHEEL - 1)));
     }
 }

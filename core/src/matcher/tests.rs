@@ -1,0 +1,196 @@
+//! The step over real records: what comes out, and what bad input does to its neighbours.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::{Batch, Matcher, Options, guarded};
+use crate::{
+    catalog::Catalog,
+    codec::{self, Decoder, Poison, Reason},
+    directory::Directory,
+    domain::{Delivery, Output, Record, Timestamp},
+};
+
+const TYPE: &str = "replicated.customer.created";
+
+fn options() -> Options {
+    Options {
+        deliveries: "deliveries".into(),
+        deadletters: "deadletters".into(),
+        index_versions: "index_versions".into(),
+        delivery_partitions: 12,
+        max_fanout: 1_000,
+        max_fanout_bytes: 1 << 20,
+        max_batch_bytes: 1 << 20,
+    }
+}
+
+fn record(offset: i64, value: Option<&str>) -> Record {
+    Record {
+        topic: "events".into(),
+        partition: 3,
+        offset,
+        timestamp: Timestamp::parse("2026-11-23T10:00:00Z").unwrap(),
+        key: None,
+        value: value.map(|value| Bytes::copy_from_slice(value.as_bytes())),
+        headers: Vec::new(),
+    }
+}
+
+fn event(id: &str, license: &str) -> String {
+    json!({"team": "acme", "type": TYPE, "id": id, "time": "2026-11-22T23:59:59Z",
+           "data": {"license_type": license}})
+    .to_string()
+}
+
+/// A directory with subscriptions of team acme, each to these destinations.
+fn directory(subscriptions: &[(&str, serde_json::Value, &[&str])]) -> Directory {
+    let mut directory = Directory::new(Catalog::builtin());
+    for (offset, (id, filter, destinations)) in subscriptions.iter().enumerate() {
+        let value = json!({"team": "acme", "id": id, "revision": 4, "events": [{"type": TYPE, "filter": filter}],
+                           "destinations": destinations});
+        let mut record = record(offset as i64, Some(&value.to_string()));
+        record.key = Some(Bytes::from(format!("sub/acme/{id}")));
+        directory.apply(&record);
+    }
+    assert_eq!(directory.counts().subscriptions, subscriptions.len(), "{:?}", directory.problems().next());
+    directory
+}
+
+fn step(matcher: &mut Matcher, records: &[Record], directory: &Directory) -> Batch {
+    let decoder = Decoder::new(Catalog::builtin(), BTreeMap::new(), None).unwrap();
+    matcher.step(records, directory, &decoder)
+}
+
+fn of<'a>(batch: &'a Batch, topic: &'a str) -> impl Iterator<Item = &'a Output> {
+    batch.outputs.iter().filter(move |output| &*output.topic == topic)
+}
+
+fn deliveries(batch: &Batch) -> Vec<Delivery> {
+    of(batch, "deliveries").map(|o| codec::decode_delivery(o.value.as_deref().unwrap()).unwrap()).collect()
+}
+
+#[test]
+fn an_event_becomes_a_delivery_for_each_matching_pair_in_a_fixed_order() {
+    let directory = directory(&[
+        ("b", json!({"licenseType": ["paid"]}), &["ops", "crm"]),
+        ("a", json!({}), &["ops"]),
+        ("c", json!({"licenseType": ["trial"]}), &["ops"]),
+    ]);
+    let batch = step(&mut Matcher::new(options()), &[record(7, Some(&event("e1", "paid")))], &directory);
+    let pairs: Vec<(String, String)> =
+        deliveries(&batch).iter().map(|d| (d.subscription.to_string(), d.destination.to_string())).collect();
+    let expected = [("a", "ops"), ("b", "ops"), ("b", "crm")].map(|(s, d)| (s.to_owned(), d.to_owned()));
+    assert_eq!(pairs, expected);
+    for (delivery, output) in deliveries(&batch).iter().zip(of(&batch, "deliveries")) {
+        assert_eq!(output.partition, Some(delivery.destination_hash % 12));
+        assert_eq!(delivery.day.to_string(), "2026-11-22", "the event's own day, not the record's");
+        assert_eq!(delivery.subscription_revision, 4);
+        assert_eq!(delivery.index_version, 3);
+        assert_eq!(delivery.event, event("e1", "paid").into_bytes());
+    }
+}
+
+#[test]
+fn the_index_version_is_written_once_for_a_range_and_again_after_forgetting() {
+    let mut matcher = Matcher::new(options());
+    let directory = directory(&[("a", json!({}), &["ops"])]);
+    let versions = |batch: &Batch| {
+        let read = |o: &Output| serde_json::from_slice::<serde_json::Value>(o.value.as_deref().unwrap()).unwrap();
+        of(batch, "index_versions").map(read).collect::<Vec<_>>()
+    };
+    let first = step(&mut matcher, &[record(5, Some(&event("e1", "paid")))], &directory);
+    assert_eq!(versions(&first), [json!({"topic": "events", "partition": 3, "first": 5, "index_version": 1})]);
+    assert!(versions(&step(&mut matcher, &[record(6, Some(&event("e2", "paid")))], &directory)).is_empty());
+    matcher.forget();
+    let again = step(&mut matcher, &[record(6, Some(&event("e2", "paid")))], &directory);
+    assert_eq!(versions(&again)[0]["first"], 6);
+}
+
+#[test]
+fn a_full_batch_ends_between_events_and_leaves_the_rest() {
+    let mut matcher = Matcher::new(Options { max_batch_bytes: 100, ..options() });
+    let directory = directory(&[("a", json!({}), &["ops", "crm"])]);
+    let records: Vec<Record> = (0..5).map(|n| record(n, Some(&event(&format!("e{n}"), "paid")))).collect();
+    let batch = step(&mut matcher, &records, &directory);
+    assert_eq!((batch.taken, deliveries(&batch).len()), (1, 2));
+    assert_eq!(batch.offsets.iter().map(|(_, next)| *next).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn row_01_a_tombstone_is_counted_and_its_offset_advances() {
+    let directory = directory(&[("a", json!({}), &["ops"])]);
+    let batch = step(&mut Matcher::new(options()), &[record(0, None), record(1, None)], &directory);
+    assert_eq!((batch.counts.tombstones, deliveries(&batch).len(), batch.set_aside.len()), (2, 0, 0));
+    assert_eq!(batch.offsets[0].1, 2);
+}
+
+#[test]
+fn row_03_poison_is_set_aside_whole_and_its_neighbours_go_on() {
+    let directory = directory(&[("a", json!({}), &["ops"])]);
+    let records = [
+        record(0, Some(&event("e0", "paid"))),
+        record(1, Some("{\"type\": \"cut o")),
+        record(2, Some(&event("e2", "paid"))),
+    ];
+    let batch = step(&mut Matcher::new(options()), &records, &directory);
+    assert_eq!(deliveries(&batch).len(), 2);
+    let letters: Vec<&Output> = of(&batch, "deadletters").collect();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].value, records[1].value);
+    assert_eq!(batch.set_aside[0].0.offset, 1);
+    assert_eq!(batch.offsets[0].1, 3);
+}
+
+#[test]
+fn row_15_an_unknown_type_is_counted_and_still_offered_to_any_type() {
+    let mut directory = directory(&[]);
+    let any = json!({"team": "acme", "id": "any", "events": [{"type": "*"}], "destinations": ["ops"]});
+    let mut change = record(0, Some(&any.to_string()));
+    change.key = Some(Bytes::from_static(b"sub/acme/any"));
+    directory.apply(&change);
+    let unknown = json!({"team": "acme", "type": "acme.rocket.launched", "id": "1", "data": {}}).to_string();
+    let batch = step(&mut Matcher::new(options()), &[record(0, Some(&unknown))], &directory);
+    assert_eq!((batch.counts.unknown_type, deliveries(&batch).len(), batch.set_aside.len()), (1, 1, 0));
+}
+
+#[test]
+fn row_19_an_event_with_too_many_matches_is_set_aside_and_never_split() {
+    let destinations: Vec<String> = (0..60).map(|n| format!("d{n}")).collect();
+    let names: Vec<&str> = destinations.iter().map(String::as_str).collect();
+    let directory = directory(&[("a", json!({}), &names), ("b", json!({}), &names)]);
+    let check = |options: Options, expected: Option<&str>| {
+        let batch = step(&mut Matcher::new(options), &[record(0, Some(&event("e", "paid")))], &directory);
+        match expected {
+            None => assert_eq!((deliveries(&batch).len(), batch.set_aside.len()), (120, 0)),
+            Some(words) => {
+                let poison: &Poison = &batch.set_aside[0].1;
+                assert_eq!((deliveries(&batch).len(), poison.reason), (0, Reason::Fanout));
+                assert!(poison.detail.contains(words), "{}", poison.detail);
+            }
+        }
+    };
+    check(options(), None);
+    check(Options { max_fanout: 119, ..options() }, Some("max_fanout is 119"));
+    check(Options { max_fanout_bytes: 10_000, ..options() }, Some("max_fanout_bytes is 10000"));
+    // Larger than a batch, it still goes as a whole.
+    check(Options { max_batch_bytes: 1, ..options() }, None);
+}
+
+#[test]
+fn row_22_a_panic_costs_its_own_record_alone() {
+    let result: Result<(), Poison> = guarded(|| panic!("boom at {}", 7));
+    let poison = result.unwrap_err();
+    assert_eq!((poison.reason, poison.detail.as_str()), (Reason::Panic, "boom at 7"));
+    assert_eq!(guarded(|| Ok(5)), Ok(5));
+}
+
+#[test]
+fn another_teams_subscription_never_sees_the_event() {
+    let directory = directory(&[("a", json!({}), &["ops"])]);
+    let other = event("e", "paid").replace("acme", "globex");
+    let batch = step(&mut Matcher::new(options()), &[record(0, Some(&other))], &directory);
+    assert_eq!((batch.counts.unmatched, deliveries(&batch).len()), (1, 0));
+}

@@ -1,0 +1,67 @@
+//! Who listens: the destinations and subscriptions of `cast.yaml`, given to the API as anybody would.
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::{api::Api, receivers::Receivers};
+use crate::cli::documents;
+
+/// Creates destinations, hands each receiver its signing key, then creates subscriptions.
+pub async fn enter(api: &Api, receivers: &Receivers) -> anyhow::Result<Cast> {
+    let mut cast = Cast::default();
+    for object in objects(|name| receivers.url(name))? {
+        let text = |key: &str| object[key].as_str().with_context(|| format!("cast.yaml: no {key}: {object}"));
+        let (team, id) = (text("team")?, text("id")?);
+        let Some(url) = object["webhook"]["url"].as_str() else {
+            api.put(&format!("/v1/teams/{team}/subscriptions/{id}"), &object).await?;
+            cast.subscriptions += 1;
+            continue;
+        };
+        // The key is made by Tidings and shown in this one answer.
+        let answer = api.put(&format!("/v1/teams/{team}/destinations/{id}"), &object).await?;
+        let secret = answer["generated_secret"].as_str().context("the API made no signing key")?;
+        receivers.trust(url, secret)?;
+        cast.destinations += 1;
+    }
+    Ok(cast)
+}
+
+/// How many were created.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cast {
+    pub destinations: usize,
+    pub subscriptions: usize,
+}
+
+/// The objects of `cast.yaml`, with the receivers' addresses in place of their names.
+fn objects(url: impl Fn(&str) -> Option<String>) -> anyhow::Result<Vec<Value>> {
+    let mut objects = documents::objects(include_str!("cast.yaml")).context("cast.yaml")?;
+    for object in &mut objects {
+        let Some(Value::String(text)) = object.pointer_mut("/webhook/url") else { continue };
+        let (name, path) = text.strip_prefix('{').and_then(|rest| rest.split_once('}')).context("no {receiver}")?;
+        *text = format!("{}{path}", url(name).with_context(|| format!("cast.yaml: no receiver {name:?}"))?);
+    }
+    Ok(objects)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::from_value;
+    use tidings_core::{catalog::Catalog, directory::validate_subscription, domain::Subscription};
+
+    use super::{super::platforms::TEAMS, *};
+
+    #[test]
+    fn the_subscriptions_are_valid_and_every_team_has_some() {
+        let objects = objects(|name| Some(format!("http://{name}"))).unwrap();
+        let subscriptions: Vec<Subscription> =
+            objects.into_iter().filter(|o| o.get("webhook").is_none()).map(|o| from_value(o).unwrap()).collect();
+        for subscription in &subscriptions {
+            assert_eq!(validate_subscription(subscription, &Catalog::builtin()), [], "{}", subscription.id);
+        }
+        assert_eq!(subscriptions.len(), 12);
+        for team in TEAMS {
+            assert!(subscriptions.iter().any(|s| s.team.as_str() == team), "{team}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What is done now and then: old days dropped, waiting notifications counted, lag measured.
+//!
+//! Nothing here is needed for an event to become a notification, so a failure is stated and tried again next time.
+
+use std::{sync::Arc, time::Duration};
+
+use tidings_core::domain::{Day, TopicPartition};
+
+use crate::{
+    log::{Log, LogError},
+    roles::{Clock, Stop, SystemClock},
+    store::{Store, StoreError},
+    telemetry::facts,
+};
+
+/// How often days are made and dropped.
+const DAYS_EVERY: Duration = Duration::from_secs(3_600);
+/// Days made ahead, so that a night without a process does not put its attempts into the stray ones.
+const DAYS_AHEAD: i32 = 3;
+/// How often something is counted for the metrics.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+
+/// Keeps `days` days of attempts, and counts what is parked, until the order to stop.
+pub async fn keep_store<S: Store>(store: S, days: u32, mut stop: Stop) {
+    let work = async {
+        let mut keep = tokio::time::interval(DAYS_EVERY);
+        let mut count = tokio::time::interval(COUNT_EVERY);
+        loop {
+            let done = tokio::select! {
+                _ = keep.tick() => keep_days(&store, days).await,
+                _ = count.tick() => store.waiting(None).await.map(|waiting| facts::parked(waiting.parked)),
+            };
+            if let Err(error) = done {
+                facts::store_failed(&error);
+            }
+        }
+    };
+    tokio::select! {
+        _ = stop.ordered() => {}
+        () = work => {}
+    }
+}
+
+async fn keep_days<S: Store>(store: &S, days: u32) -> Result<(), StoreError> {
+    let Day(today) = SystemClock.now().day();
+    let dropped = store.keep_days(Day(today.saturating_sub_unsigned(days)), Day(today + DAYS_AHEAD)).await?;
+    for day in dropped {
+        tracing::info!(%day, "attempts of a day dropped, by retention.days");
+    }
+    Ok(())
+}
+
+/// Groups whose lag is measured.
+pub struct Followed<L> {
+    pub log: L,
+    /// Group, topic, partitions of the topic.
+    pub groups: Vec<(String, Arc<str>, u32)>,
+}
+
+// === impl Followed ===
+
+impl<L: Log> Followed<L> {
+    /// Measures until the order to stop.
+    pub async fn run(self, mut stop: Stop) {
+        let work = async {
+            let mut count = tokio::time::interval(COUNT_EVERY);
+            loop {
+                count.tick().await;
+                for (group, topic, partitions) in &self.groups {
+                    if let Err(error) = self.measure(group, topic, *partitions).await {
+                        facts::log_failed("api", &error);
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            _ = stop.ordered() => {}
+            () = work => {}
+        }
+    }
+
+    async fn measure(&self, group: &str, topic: &Arc<str>, partitions: u32) -> Result<(), LogError> {
+        let committed = self.log.committed(group, topic).await?;
+        for partition in (0..partitions).map(|partition| TopicPartition { topic: topic.clone(), partition }) {
+            let bounds = self.log.bounds(partition.clone()).await?;
+            let next = committed.iter().find(|(found, _)| *found == partition).map_or(bounds.start, |(_, next)| *next);
+            facts::lag(group, &partition, (bounds.end - next.max(bounds.start)).max(0));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! The two modes: where the log and the store come from. From here on nothing knows which it is.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use super::{Running, compose::compose};
+use crate::{
+    cli::{run::Roles, topics},
+    config::{Mode, Settings, topic_specs},
+    log::{
+        Log,
+        local::{Local, LocalOptions},
+    },
+    store::sqlite::{self, Sqlite},
+};
+
+/// The store's file in the data folder; the log's is beside it.
+const STORE_FILE: &str = "store.db";
+
+pub async fn open(roles: Roles, settings: Settings, metrics: PrometheusHandle) -> anyhow::Result<Running> {
+    match settings.mode {
+        Mode::Embedded => embedded(roles, settings, metrics).await,
+        #[cfg(feature = "kafka")]
+        Mode::Distributed => distributed(roles, settings, metrics).await,
+        #[cfg(not(feature = "kafka"))]
+        Mode::Distributed => bail!("this program was built without Kafka (feature `kafka`)"),
+    }
+}
+
+/// One data folder, which this process alone uses. Its topics are nobody else's, so they are made here.
+async fn embedded(roles: Roles, settings: Settings, metrics: PrometheusHandle) -> anyhow::Result<Running> {
+    let folder = settings.data.dir.clone();
+    // Opening reads files.
+    let opened = tokio::task::spawn_blocking(move || Local::open(&folder, LocalOptions::default())).await?;
+    let log = opened.context("the log")?;
+    topics::create(&log, topic_specs(&settings)).await.context("the log's topics")?;
+    let file = settings.data.dir.join(STORE_FILE);
+    let store = Sqlite::open(&file, sqlite::Durability::Full).await.context("the store")?;
+    let counts = partitions(&log, &settings).await?;
+    compose(roles, settings, metrics, log, Some(store), counts).await
+}
+
+#[cfg(feature = "kafka")]
+async fn distributed(roles: Roles, settings: Settings, metrics: PrometheusHandle) -> anyhow::Result<Running> {
+    use crate::store::postgres::Postgres;
+
+    let log = topics::kafka(&settings)?;
+    let counts = partitions(&log, &settings).await?;
+    // A matcher needs no store, so it must not fail for want of one.
+    let store = if roles.sender || roles.api {
+        let connected = Postgres::connect(settings.store.url.expose(), settings.store.max_connections).await;
+        Some(connected.context("the store (store.url)")?)
+    } else {
+        None
+    };
+    compose(roles, settings, metrics, log, store, counts).await
+}
+
+/// Partitions of each topic, as they are and not as they were meant to be.
+pub struct Partitions {
+    /// In the order of [`Topics::events`](crate::config::Topics::events).
+    pub events: Vec<u32>,
+    pub deliveries: u32,
+}
+
+/// Looks whether every topic is there, before any role finds out in the middle of its work.
+async fn partitions<L: Log>(log: &L, settings: &Settings) -> anyhow::Result<Partitions> {
+    let topics = settings.topics();
+    let mut names: Vec<Arc<str>> = topics.events.clone();
+    names.extend([&topics.directory, &topics.deliveries, &topics.dead_letters, &topics.index_versions].map(Arc::clone));
+    let found = log.topics(&names).await.context("the log's topics")?;
+    let count = |name: &Arc<str>| found.iter().find(|state| state.name == *name).map(|state| state.partitions);
+    let absent: Vec<&str> = names.iter().filter(|name| count(name).is_none()).map(|name| &**name).collect();
+    if !absent.is_empty() {
+        bail!("these topics do not exist: {}; `tidings topics create` creates what is missing", absent.join(", "));
+    }
+    if let Some(several) = count(&topics.directory).filter(|count| *count != 1) {
+        bail!("topic {} has {several} partitions; it must have 1, because its offset is a version", topics.directory);
+    }
+    let deliveries = count(&topics.deliveries).unwrap_or_default();
+    if deliveries != settings.log.partitions {
+        tracing::warn!(
+            topic = %topics.deliveries,
+            found = deliveries,
+            configured = settings.log.partitions,
+            "log.partitions is not what the topic has; the topic's number holds"
+        );
+    }
+    Ok(Partitions { events: topics.events.iter().filter_map(count).collect(), deliveries })
+}

@@ -1,0 +1,98 @@
+//! What settings become before anything is opened: values and files, no connections.
+
+use std::{fs, path::Path, sync::Arc};
+
+use anyhow::{Context, bail};
+use tidings_core::{
+    catalog::{Catalog, builtin_files},
+    codec::Decoder,
+    domain::address::{AddressPolicy, AllowList, UrlRules},
+};
+
+use crate::{
+    channels::{
+        resolver::SystemLookUp,
+        webhook::{WebhookChannel, WebhookSettings, read_certificates},
+    },
+    config::{Mode, Settings},
+    roles::{Clock, SystemClock},
+    secrets::KeyRing,
+};
+
+/// The built-in event types and those of `schemas.folder`.
+pub fn catalog(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
+    let folder = &settings.schemas.folder;
+    if folder.as_os_str().is_empty() {
+        return Ok(Catalog::builtin());
+    }
+    let mut files = builtin_files();
+    read_schemas(folder, &mut files).with_context(|| format!("schemas.folder {}", folder.display()))?;
+    match Catalog::load(&files) {
+        Ok(catalog) => Ok(Arc::new(catalog)),
+        Err(faults) => {
+            let lines: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+            bail!("schemas.folder {} has {} mistake(s):{lines}", folder.display(), faults.len())
+        }
+    }
+}
+
+/// Every `<platform>/<key>.avsc`, in the order of names.
+fn read_schemas(folder: &Path, files: &mut Vec<(String, String)>) -> anyhow::Result<()> {
+    let mut entries: Vec<_> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            read_schemas(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "avsc") {
+            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            files.push((path.display().to_string(), text));
+        }
+    }
+    Ok(())
+}
+
+pub fn decoder(settings: &Settings, catalog: &Arc<Catalog>) -> anyhow::Result<Arc<Decoder>> {
+    let decoder = Decoder::new(catalog.clone(), settings.schema_ids(), None);
+    Ok(Arc::new(decoder.map_err(anyhow::Error::msg).context("schemas.ids")?))
+}
+
+/// The key ring: given, or read from its file, which only the embedded mode makes by itself.
+pub fn keys(settings: &Settings) -> anyhow::Result<Arc<KeyRing>> {
+    let given = settings.secrets.keys.expose();
+    let file = settings.keys_file();
+    let ring = match settings.mode {
+        _ if !given.is_empty() => KeyRing::parse(given).context("secrets.keys")?,
+        Mode::Embedded => KeyRing::load_or_create(&file)?,
+        // Every process needs the same ring, so none of them may invent one.
+        Mode::Distributed => KeyRing::load(&file).context(
+            "give secrets.keys_file or secrets.keys (TIDINGS__SECRETS__KEYS): <key id>:<base64 of 32 bytes>",
+        )?,
+    };
+    Ok(Arc::new(ring))
+}
+
+/// Which URLs may be called.
+pub fn url_rules(settings: &Settings) -> anyhow::Result<UrlRules> {
+    let allow = AllowList::parse(&settings.delivery.allow_networks).map_err(|faults| {
+        let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("delivery.allow_networks: {}", texts.join("; "))
+    })?;
+    Ok(UrlRules { allow_http: settings.delivery.allow_http, addresses: AddressPolicy::new(allow, false) })
+}
+
+pub fn webhooks(settings: &Settings, rules: UrlRules, keys: Arc<KeyRing>) -> anyhow::Result<WebhookChannel> {
+    let file = &settings.delivery.extra_ca_file;
+    let extra_authorities = if file.as_os_str().is_empty() {
+        Vec::new()
+    } else {
+        let read = || anyhow::Ok(read_certificates(&fs::read(file)?)?);
+        read().with_context(|| format!("delivery.extra_ca_file {}", file.display()))?
+    };
+    let clock = Arc::new(|| SystemClock.now());
+    Ok(WebhookChannel::new(
+        WebhookSettings { rules, extra_authorities },
+        Arc::new(SystemLookUp::default()),
+        keys,
+        clock,
+    )?)
+}
