@@ -11,8 +11,8 @@ use std::{
 
 /// Rooms of the package `tidings` and the rooms each may use. What carries out is below, what composes is above.
 ///
-/// `roles::run` is the composition: it alone joins a log, a store, channels, roles and the API of one process, so it is
-/// a room of its own here. `demo` stands on top of it.
+/// `process` is the composition: it alone joins a log, a store, channels, roles and the API of one process. `demo`
+/// stands on top of it.
 const SHELL: &[(&str, &[&str])] = &[
     ("log", &[]),
     ("store", &[]),
@@ -23,8 +23,8 @@ const SHELL: &[(&str, &[&str])] = &[
     ("roles", &["log", "store", "channels", "secrets", "telemetry"]),
     ("api", &["log", "store", "channels", "secrets", "roles", "config", "telemetry"]),
     ("cli", &["log", "store", "channels", "secrets", "roles", "config", "telemetry", "api"]),
-    ("roles::run", &["log", "store", "channels", "secrets", "roles", "config", "telemetry", "api", "cli"]),
-    ("demo", &["log", "store", "channels", "secrets", "roles", "config", "telemetry", "api", "cli", "roles::run"]),
+    ("process", &["log", "store", "channels", "secrets", "roles", "config", "telemetry", "api", "cli"]),
+    ("demo", &["log", "store", "channels", "secrets", "roles", "config", "telemetry", "api", "cli", "process"]),
 ];
 
 /// Rooms of `tidings-core` and the rooms each may use, along the way of an event.
@@ -44,10 +44,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("rdkafka::", &["src/log/kafka/"]),
     ("rusqlite::", &["src/log/local/"]),
     ("sqlx::", &["src/store/"]),
-    ("log::kafka", &["src/log/", "src/roles/run", "src/cli/"]),
-    ("log::local", &["src/log/", "src/roles/run"]),
-    ("store::postgres", &["src/store/", "src/roles/run", "src/cli/check.rs"]),
-    ("store::sqlite", &["src/store/", "src/roles/run"]),
+    ("log::kafka", &["src/log/", "src/process/open.rs", "src/cli/"]),
+    ("log::local", &["src/log/", "src/process/open.rs"]),
+    ("store::postgres", &["src/store/", "src/process/open.rs", "src/cli/check.rs"]),
+    ("store::sqlite", &["src/store/", "src/process/open.rs"]),
     ("reqwest::", &["src/channels/", "src/cli/client.rs"]),
 ];
 
@@ -204,10 +204,10 @@ fn check_arrows(folder: &str, table: &[(&str, &[&str])]) {
     assert_none(&faults.into_iter().collect::<Vec<_>>());
 }
 
-/// `log/kafka/worker.rs` is in `log`; `roles/run.rs` in `roles::run`, because the table has that room.
+/// `log/kafka/worker.rs` is in `log`; `roles/run.rs` would be in `roles::run` if the table had that room.
 fn room_of(inside: &str, table: &[(&str, &[&str])]) -> String {
     let path = inside.trim_end_matches(".rs").replace('/', "::");
-    let fits = |room: &&str| path == **room || path.strip_prefix(**room).is_some_and(|rest| rest.starts_with("::"));
+    let fits = |room: &&str| path == **room || path.strip_prefix(*room).is_some_and(|rest| rest.starts_with("::"));
     let longest = table.iter().map(|(room, _)| room).filter(|room| fits(room)).max_by_key(|room| room.len());
     longest.map_or_else(|| path.split("::").next().unwrap_or_default().to_owned(), |room| room.to_string())
 }
