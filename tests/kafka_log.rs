@@ -93,9 +93,13 @@ fn copies(records: &[Record], to: &Arc<str>, partitions: u32) -> Vec<Output> {
 
 /// All committed records of a topic, up to the end it has now.
 async fn committed_values(log: &KafkaLog, topic: &Arc<str>, partitions: u32) -> Vec<String> {
+    committed_values_at(&kafka::brokers().expect("asked before"), log, topic, partitions).await
+}
+
+async fn committed_values_at(brokers: &str, log: &KafkaLog, topic: &Arc<str>, partitions: u32) -> Vec<String> {
     let mut values = Vec::new();
     for partition in 0..partitions {
-        until_settled(log, topic, partition).await;
+        until_settled(brokers, log, topic, partition).await;
         let bounds = log.bounds(tp(topic, partition)).await.expect("bounds");
         let mut reader = log.reader(tp(topic, partition), bounds.start).await.expect("a reader");
         let give_up = Instant::now() + PATIENCE;
@@ -109,9 +113,9 @@ async fn committed_values(log: &KafkaLog, topic: &Arc<str>, partitions: u32) -> 
 }
 
 /// Waits until no transaction is open: the broker answers a commit a moment before readers see it.
-async fn until_settled(log: &KafkaLog, topic: &Arc<str>, partition: u32) {
+async fn until_settled(brokers: &str, log: &KafkaLog, topic: &Arc<str>, partition: u32) {
     let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", kafka::brokers().expect("asked before"))
+        .set("bootstrap.servers", brokers)
         .set("isolation.level", "read_uncommitted")
         .create()
         .expect("a consumer");
@@ -793,7 +797,8 @@ async fn a_broker_that_stalls_in_the_middle_of_commits_costs_neither_loss_nor_do
         return;
     }
     let broker = OwnBroker::start();
-    let mut settings = tidings::log::kafka::KafkaSettings::new(format!("127.0.0.1:{}", broker.port));
+    let brokers = format!("127.0.0.1:{}", broker.port);
+    let mut settings = tidings::log::kafka::KafkaSettings::new(&brokers);
     for (key, value) in [("transaction.timeout.ms", "4000"), ("message.timeout.ms", "3000")] {
         settings.properties.insert(key.into(), value.into());
     }
@@ -843,5 +848,5 @@ async fn a_broker_that_stalls_in_the_middle_of_commits_costs_neither_loss_nor_do
     let (failed, restarts) = copy.await.expect("copied");
     println!("{failed} commits failed, {restarts} times fenced");
     assert!(failed + restarts > 0, "the stalls were felt");
-    assert_eq!(numbers(committed_values(&log, &to, 2).await), (0..4000).collect::<Vec<_>>());
+    assert_eq!(numbers(committed_values_at(&brokers, &log, &to, 2).await), (0..4000).collect::<Vec<_>>());
 }

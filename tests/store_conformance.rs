@@ -710,6 +710,18 @@ async fn two_processes_may_start_on_an_empty_database() {
     b.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lock_on_the_directory_ends_with_its_holder() {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let Some(url) = postgres_cluster::database("lock_ends").await else { return };
+    let store = Postgres::connect(&url, 2).await.unwrap();
+    // Dropped without a word, as when a process is killed.
+    for _ in 0..20 {
+        let locked = tokio::time::timeout(PATIENCE, store.lock_directory()).await.expect("the former lock has ended");
+        drop(locked.unwrap());
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_turned_read_only_is_unavailable_until_it_takes_writes() {
     let Some(url) = postgres_cluster::database("read_only").await else { return };

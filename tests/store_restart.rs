@@ -75,17 +75,6 @@ async fn what_was_acknowledged_survives_and_the_rest_is_written_again() {
     assert_eq!(store.acquire(0, "after").await.unwrap(), epoch + 1, "the fence survives");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_lock_on_the_directory_ends_with_its_holder() {
-    let Some(url) = postgres_cluster::database("lock_ends").await else { return };
-    let store = Postgres::connect(&url, 2).await.unwrap();
-    // Dropped without a word, as when a process is killed.
-    for _ in 0..20 {
-        let locked = tokio::time::timeout(PATIENCE, store.lock_directory()).await.expect("the former lock has ended");
-        drop(locked.unwrap());
-    }
-}
-
 fn id(n: u64) -> NotificationId {
     NotificationId((u128::from(n) << 64).to_be_bytes())
 }
