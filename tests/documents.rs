@@ -22,7 +22,7 @@ use tidings_core::{
     domain::{Destination, Record, Subscription, Timestamp},
 };
 
-/// Shell blocks, and what is not the first word of a command there.
+/// In blocks of commands, and in what the demo prints.
 #[test]
 fn every_command_is_one_that_the_program_takes() {
     let mut tried = 0;
@@ -46,11 +46,11 @@ fn every_subcommand_that_is_named_exists() {
     for (name, text) in documents_of_the_repository() {
         for quoted in in_backticks(&text).filter_map(|quoted| quoted.strip_prefix("tidings ")) {
             let mut command = &program;
+            // `topics create --print`, `subscription|destination apply`: the plain words at the beginning.
             for word in quoted.split_whitespace().take_while(|word| word.chars().all(|c| c.is_ascii_lowercase())) {
                 if !command.has_subcommands() {
                     break;
                 }
-                // `subscription|destination apply` and the like are written out in the command's own help.
                 command = command
                     .find_subcommand(word)
                     .unwrap_or_else(|| panic!("{name} names `tidings {quoted}`; there is no {word}"));
@@ -162,7 +162,6 @@ fn check_settings(name: &str, sources: Sources) -> config::Settings {
 /// What a person writes, as the directory holds it: with a sealed secret.
 fn destination(mut object: Value) -> Destination {
     object["webhook"]["secrets"] = json!([format!("v1.k1.{}", "A".repeat(64))]);
-    // Where plain http may go is a setting of the installation.
     serde_json::from_value(object).expect("a destination")
 }
 
@@ -196,9 +195,9 @@ fn defines(code: &str, name: &str) -> bool {
     let is_whole = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
     code.lines().map(str::trim_start).filter(|line| !line.starts_with("//")).any(|line| {
         let variant = line.strip_prefix(name).is_some_and(|rest| rest.starts_with([',', '(']) && line.ends_with(','));
-        let item = ITEMS.iter().any(|item| {
-            line.split_once(item).and_then(|(_, rest)| rest.strip_prefix(name)).is_some_and(is_whole)
-        });
+        let item = ITEMS
+            .iter()
+            .any(|item| line.split_once(item).and_then(|(_, rest)| rest.strip_prefix(name)).is_some_and(is_whole));
         variant || item
     })
 }
