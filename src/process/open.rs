@@ -1,6 +1,6 @@
 //! The two modes: where the log and the store come from. From here on nothing knows which it is.
 
-use std::sync::Arc;
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -10,7 +10,7 @@ use crate::{
     cli::{run::Roles, topics},
     config::{Mode, Settings, topic_specs},
     log::{
-        Log,
+        Log, LogError,
         local::{Local, LocalOptions},
     },
     store::sqlite::{self, Sqlite},
@@ -18,6 +18,7 @@ use crate::{
 
 /// The store's file in the data folder; the log's is beside it.
 const STORE_FILE: &str = "store.db";
+const FOLDER_MODE: u32 = 0o700;
 
 pub async fn open(roles: Roles, settings: Settings, metrics: PrometheusHandle) -> anyhow::Result<Running> {
     match settings.mode {
@@ -32,14 +33,25 @@ pub async fn open(roles: Roles, settings: Settings, metrics: PrometheusHandle) -
 /// One data folder, which this process alone uses. Its topics are nobody else's, so they are made here.
 async fn embedded(roles: Roles, settings: Settings, metrics: PrometheusHandle) -> anyhow::Result<Running> {
     let folder = settings.data.dir.clone();
-    // Opening reads files.
-    let opened = tokio::task::spawn_blocking(move || Local::open(&folder, LocalOptions::default())).await?;
-    let log = opened.context("the log")?;
+    let opened = tokio::task::spawn_blocking(move || {
+        own_folder(&folder)?;
+        Local::open(&folder, LocalOptions::default())
+    });
+    let log = opened.await?.context("the log")?;
     topics::create(&log, topic_specs(&settings)).await.context("the log's topics")?;
     let file = settings.data.dir.join(STORE_FILE);
     let store = Sqlite::open(&file, sqlite::Durability::Full).await.context("the store")?;
     let counts = partitions(&log, &settings).await?;
     compose(roles, settings, metrics, log, Some(store), counts).await
+}
+
+/// Makes the folder, if it is missing, for its owner alone: events are in it in clear.
+fn own_folder(folder: &Path) -> Result<(), LogError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(FOLDER_MODE)
+        .create(folder)
+        .map_err(|error| LogError::Refused(format!("the data folder {} cannot be created: {error}", folder.display())))
 }
 
 #[cfg(feature = "kafka")]

@@ -288,7 +288,8 @@ fn rates(found: &Found) -> Vec<String> {
         for window in at.windows(workload::LIMIT_PER_SECOND as usize + 3) {
             let took = window[window.len() - 1].since(window[0]);
             // A frozen process sends at once, when it wakes, what its timers let go meanwhile.
-            let thawed = found.stalls.iter().any(|(p, at)| *p == process && (-100..2_000).contains(&window[0].since(*at)));
+            let thawed =
+                found.stalls.iter().any(|(p, at)| *p == process && (-100..2_000).contains(&window[0].since(*at)));
             if took < 1_000 && !thawed {
                 wrong.push(format!("{team} got {} requests from p{} in {took} ms", window.len(), process.0));
             }
