@@ -112,6 +112,22 @@ fn the_first_steps_end_in_a_delivery() {
     assert_eq!((&sent["id"], &sent["data"]), (&json!(&*event.id), &event.data));
 }
 
+/// Its words, not its figures: what stands on the demo's screen is in its code.
+#[test]
+fn the_screen_is_that_of_the_demo() {
+    let demo = fs::read_dir(root().join("src/demo")).expect("a folder");
+    let code: String = demo.map(|file| fs::read_to_string(file.expect("a file").path()).expect("text")).collect();
+    let (_, text) = readme();
+    let screen = blocks(&text, "text").find(|block| block.starts_with("Tidings demo")).expect("a screen");
+    let lines = screen.lines().filter(|line| arguments(line).is_none());
+    let words = lines.flat_map(|line| line.split(|c: char| c.is_ascii_digit() || c == '#'));
+    let phrases: Vec<&str> = words.flat_map(|words| words.split("  ")).map(str::trim).collect();
+    // Shorter ones are everywhere.
+    let phrases = phrases.into_iter().filter(|phrase| phrase.len() > 3);
+    let unknown: Vec<&str> = phrases.filter(|phrase| !code.contains(phrase)).collect();
+    assert!(unknown.is_empty(), "the demo does not say {unknown:?}");
+}
+
 /// `path/file.rs::name`, and `path/file.rs::Type::name`.
 #[test]
 fn symbols_that_are_cited_are_there() {
