@@ -119,8 +119,11 @@ fn the_screen_is_that_of_the_demo() {
     let code: String = demo.map(|file| fs::read_to_string(file.expect("a file").path()).expect("text")).collect();
     let (_, text) = readme();
     let screen = blocks(&text, "text").find(|block| block.starts_with("Tidings demo")).expect("a screen");
-    let lines = screen.lines().filter(|line| arguments(line).is_none());
-    let words = lines.flat_map(|line| line.split(|c: char| c.is_ascii_digit() || c == '#'));
+    // The picture alone; what stands around it is put together from parts.
+    let picture = screen.lines().skip_while(|line| !line.contains("time   events"));
+    let lines: Vec<&str> = picture.take_while(|line| !line.contains("Stopped")).collect();
+    assert!(lines.len() > 8, "the picture has {} lines", lines.len());
+    let words = lines.iter().flat_map(|line| line.split(|c: char| c.is_ascii_digit()));
     let phrases: Vec<&str> = words.flat_map(|words| words.split("  ")).map(str::trim).collect();
     // Shorter ones are everywhere.
     let phrases = phrases.into_iter().filter(|phrase| phrase.len() > 3);
