@@ -109,7 +109,7 @@ async fn nothing_is_lost_while_processes_come_and_go() {
     assert_eq!(body["type"], "replicated.customer.created");
     assert_eq!(body["data"]["customer_name"], "Northwind Traders");
     assert_eq!(api.get("/v1/deadletters").await["items"], json!([]));
-    eprintln!("{} requests for {} notifications", receipts.len(), EVENTS + 1);
+    println!("{} requests for {} notifications", receipts.len(), EVENTS + 1);
 
     others.push(api_process);
     for program in &mut others {

@@ -30,12 +30,10 @@ async fn every_event_is_delivered_once_and_verifies() {
 
     // What is in the history after a stop is all that happened.
     let (mut program, api) = Program::up(folder.path(), &[]).await;
-    let mut path = "/v1/teams/acme/attempts?limit=1000".to_owned();
-    let attempts = api.get(&path).await;
+    let attempts = api.get("/v1/teams/acme/attempts?limit=1000").await;
     let delivered = attempts["items"].as_array().unwrap().iter().filter(|row| row["outcome"] == "delivered");
     assert_eq!(delivered.count(), EVENTS);
-    path = "/v1/teams/other/attempts".to_owned();
-    assert_eq!(api.get(&path).await["items"], json!([]));
+    assert_eq!(api.get("/v1/teams/other/attempts").await["items"], json!([]));
     program.stopped().await;
     assert_eq!(receiver.count(), EVENTS, "a start repeats nothing");
 }
