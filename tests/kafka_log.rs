@@ -95,6 +95,7 @@ fn copies(records: &[Record], to: &Arc<str>, partitions: u32) -> Vec<Output> {
 async fn committed_values(log: &KafkaLog, topic: &Arc<str>, partitions: u32) -> Vec<String> {
     let mut values = Vec::new();
     for partition in 0..partitions {
+        until_settled(log, topic, partition).await;
         let bounds = log.bounds(tp(topic, partition)).await.expect("bounds");
         let mut reader = log.reader(tp(topic, partition), bounds.start).await.expect("a reader");
         let give_up = Instant::now() + PATIENCE;
@@ -105,6 +106,25 @@ async fn committed_values(log: &KafkaLog, topic: &Arc<str>, partitions: u32) -> 
         }
     }
     values
+}
+
+/// Waits until no transaction is open: the broker answers a commit a moment before readers see it.
+async fn until_settled(log: &KafkaLog, topic: &Arc<str>, partition: u32) {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", kafka::brokers().expect("asked before"))
+        .set("isolation.level", "read_uncommitted")
+        .create()
+        .expect("a consumer");
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        let (_, end) = consumer.fetch_watermarks(topic, partition as i32, PATIENCE).expect("watermarks");
+        let committed = log.bounds(tp(topic, partition)).await.expect("bounds").end;
+        if committed == end {
+            return;
+        }
+        assert!(Instant::now() < give_up, "partition {partition} ends at {end}, committed records at {committed}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// How many records a reader sees that does not ask for committed ones only.

@@ -95,17 +95,17 @@ async fn outputs_and_offsets_become_visible_together<L: Log>(w: World<L>) {
     let mut member = w.join("g", &input, "one").await;
     let records = member.records(10).await;
     assert_eq!(w.committed("g", &input).await, []);
-    assert_eq!(w.contents(&output).await, numbers(0..0));
+    w.until_contents(&output, &numbers(0..0)).await;
 
     member.commit(copies(&records, &output), next_of(&records)).await.expect("commits");
     assert_eq!(w.committed("g", &input).await, [(0, 5), (1, 5)]);
-    assert_eq!(w.contents(&output).await, numbers(0..10));
+    w.until_contents(&output, &numbers(0..10)).await;
 
     w.fill(&input, 2, 10..12).await;
     let records = member.records(2).await;
     member.commit(vec![], next_of(&records)).await.expect("offsets alone are committed");
     assert_eq!(w.committed("g", &input).await, [(0, 6), (1, 6)]);
-    assert_eq!(w.contents(&output).await, numbers(0..10));
+    w.until_contents(&output, &numbers(0..10)).await;
     member.leave().await;
 }
 
@@ -125,9 +125,9 @@ async fn a_refused_commit_leaves_nothing_behind<L: Log>(w: World<L>) {
     assert!(matches!(refused, LogError::UnknownTopic(_)), "{refused}");
 
     assert_eq!(w.committed("g", &input).await, []);
-    assert_eq!(w.contents(&output).await, numbers(0..0));
+    w.until_contents(&output, &numbers(0..0)).await;
     member.commit(good, next_of(&records)).await.expect("the member is as good as before");
-    assert_eq!(w.contents(&output).await, numbers(0..3));
+    w.until_contents(&output, &numbers(0..3)).await;
     member.leave().await;
 }
 
@@ -145,13 +145,14 @@ async fn after_an_abort_the_same_records_come_again<L: Log>(w: World<L>) {
     foreign.push((at(&input, 7), 1));
     let aborted = member.commit(copies(&second, &output), foreign).await.expect_err("not its partition");
     assert!(matches!(aborted, LogError::Aborted(_)), "{aborted}");
-    assert_eq!(w.contents(&output).await, numbers(0..4), "nothing of the aborted commit is visible");
+    // Nothing of the aborted commit is visible.
+    w.until_contents(&output, &numbers(0..4)).await;
     assert_eq!(w.committed("g", &input).await, [(0, 2), (1, 2)]);
 
     let again = member.records(4).await;
     assert_eq!(sorted(&again), sorted(&second));
     member.commit(copies(&again, &output), next_of(&again)).await.expect("commits");
-    assert_eq!(w.contents(&output).await, numbers(0..8));
+    w.until_contents(&output, &numbers(0..8)).await;
     member.leave().await;
 }
 
@@ -213,7 +214,7 @@ async fn a_restart_goes_on_from_the_committed_offsets<L: Log>(w: World<L>) {
     let again = member.records(6).await;
     assert_eq!(again, records[4..]);
     member.commit(copies(&again, &output), next_of(&again)).await.expect("commits");
-    assert_eq!(w.contents(&output).await, numbers(0..10));
+    w.until_contents(&output, &numbers(0..10)).await;
     member.leave().await;
 }
 
@@ -240,7 +241,8 @@ async fn two_members_share_and_hand_over_without_loss<L: Log>(w: World<L>) {
         by_two += two.turn(&output, Duration::from_millis(100)).await;
     }
     assert_eq!((by_one, by_two), (10, 10));
-    assert_eq!(w.contents(&output).await, numbers(0..60), "each record once: no partition had two owners");
+    // Each record once: no partition had two owners.
+    w.until_contents(&output, &numbers(0..60)).await;
 
     // What the second member has read and not committed comes to the first when the second is gone.
     w.fill(&input, 4, 60..80).await;
@@ -251,7 +253,7 @@ async fn two_members_share_and_hand_over_without_loss<L: Log>(w: World<L>) {
         assert!(Instant::now() < give_up, "one has {:?} and copied {copied}", one.owned);
         copied += one.turn(&output, Duration::from_millis(100)).await;
     }
-    assert_eq!(w.contents(&output).await, numbers(0..80));
+    w.until_contents(&output, &numbers(0..80)).await;
     assert_eq!(one.owned.len(), 4);
     one.leave().await;
 }
@@ -289,7 +291,7 @@ async fn the_same_instance_fences_its_predecessor<L: Log>(w: World<L>) {
             other => assert!(Instant::now() < give_up, "not fenced but {other:?}"),
         }
     }
-    assert_eq!(w.contents(&output).await, numbers(0..3));
+    w.until_contents(&output, &numbers(0..3)).await;
     newer.leave().await;
 }
 
@@ -349,6 +351,7 @@ async fn a_reader_reaches_the_end_and_waits_there<L: Log>(w: World<L>) {
         let outputs = copies(std::slice::from_ref(&record), &output);
         member.commit(outputs, next_of(&[record])).await.expect("commits");
     }
+    w.until_contents(&output, &numbers(0..3)).await;
     let end = w.log.bounds(at(&output, 0)).await.expect("bounds").end;
     let give_up = Instant::now() + PATIENCE;
     let mut records = Vec::new();
@@ -410,7 +413,7 @@ async fn an_appender_fences_its_predecessor<L: Log>(w: World<L>) {
     newer.append(edit("4")).await.expect("is not disturbed by it");
     let mut other = w.log.appender(&format!("{name}.other")).await.expect("appender");
     other.append(edit("5")).await.expect("another name is another matter");
-    assert_eq!(w.contents(&topic).await, ["1", "1", "2", "2", "4", "4", "5", "5"]);
+    assert_eq!(w.contents(&topic).await, ["1", "1", "2", "2", "4", "4", "5", "5"], "visible at once");
 }
 
 async fn what_does_not_exist_is_named<L: Log>(w: World<L>) {
@@ -463,7 +466,7 @@ async fn ten_thousand_records_arrive_once_in_order<L: Log>(w: World<L>) {
         copied += member.turn(&output, Duration::from_secs(1)).await;
     }
     writing.await.expect("no panic");
-    assert_eq!(w.contents(&output).await, numbers(0..10_000));
+    w.until_contents(&output, &numbers(0..10_000)).await;
     for source in 0..3_u64 {
         for partition in 0..3 {
             let records = w.read(&output, partition).await;
@@ -548,6 +551,19 @@ impl<L: Log> World<L> {
         }
         assert_in_order(&records);
         records
+    }
+
+    /// Waits until exactly these values can be seen: a commit has its outcome before readers have.
+    async fn until_contents(&self, topic: &Arc<str>, expected: &[String]) {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let found = self.contents(topic).await;
+            if found == expected {
+                return;
+            }
+            assert!(found.len() < expected.len() && Instant::now() < give_up, "{found:?} instead of {expected:?}");
+            time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// The values of all partitions, sorted as numbers.

@@ -102,6 +102,8 @@ pub trait Member: Send + 'static {
 
     /// Writes `outputs` and `offsets` as [`Group::outputs`] says. With empty `outputs`, only offsets are committed.
     ///
+    /// When it returns, the outcome is certain; readers may see the outputs a moment later.
+    ///
     /// After [`LogError::Aborted`] the next records are again those from the committed offsets on. A commit that names a
     /// partition whose loss [`next`](Member::next) has not told yet is aborted too, even if the partition has come back.
     /// Not cancel safe: await it to its end.

@@ -26,6 +26,8 @@ use crate::log::{Bounds, LogError, Offsets, TopicSpec, TopicState};
 
 /// Between looks at a topic just made, until every broker knows it.
 const CREATION_PAUSE: Duration = Duration::from_millis(50);
+/// Between looks at a record just appended, until readers of committed records see it: a few milliseconds, mostly.
+const VISIBLE_PAUSE: Duration = Duration::from_millis(1);
 /// Events served after a question. A client that is never polled would keep every log line it has.
 const EVENTS_SERVED: usize = 64;
 
@@ -106,6 +108,26 @@ impl Cluster {
         serve(&self.query);
         let (start, end) = found.map_err(|e| log_error(&format!("asking for the bounds of {partition}"), e))?;
         Ok(Bounds { start, end })
+    }
+
+    /// Waits until readers of committed records can see these, and so everything that was appended with them.
+    pub(super) fn wait_until_visible(&self, places: &[(TopicPartition, i64)]) -> Result<(), LogError> {
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        for (partition, offset) in places {
+            loop {
+                let hidden = match self.bounds(partition) {
+                    Ok(bounds) if bounds.end > *offset => break,
+                    Ok(bounds) => format!("committed records of {partition} end at {}", bounds.end),
+                    Err(error) => error.to_string(),
+                };
+                if Instant::now() >= deadline {
+                    let reason = format!("appended at offset {offset}, but not yet to be seen: {hidden}");
+                    return Err(LogError::Unavailable(reason));
+                }
+                thread::sleep(VISIBLE_PAUSE);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn committed(&self, group: &str, topic: &str) -> Result<Offsets, LogError> {

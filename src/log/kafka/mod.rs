@@ -128,8 +128,8 @@ impl Appender for KafkaAppender {
             if outputs.is_empty() {
                 return Ok(());
             }
-            let failure = match producer.commit(&outputs, None) {
-                Ok(()) => return Ok(()),
+            let failure = match producer.commit_where(&outputs) {
+                Ok(places) => return cluster.wait_until_visible(&places),
                 Err(Failure::Aborted(error)) => return Err(aborted(error)),
                 Err(failure) => failure,
             };

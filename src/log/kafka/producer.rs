@@ -9,6 +9,7 @@
 //! be used again ([`Failure::Replace`]); one with the same id, newly initialised, is safe from it.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -22,7 +23,7 @@ use rdkafka::{
     message::DeliveryResult,
     producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
 };
-use tidings_core::domain::Output;
+use tidings_core::domain::{Output, TopicPartition};
 
 use super::{
     errors::{by_code, is_fenced, is_refusal, log_error},
@@ -72,6 +73,8 @@ struct BatchState {
     open: usize,
     /// The first report that was an error, with its topic.
     failure: Option<(String, Code)>,
+    /// The last offset written of each partition, if anybody wants to know.
+    places: Option<BTreeMap<(String, i32), i64>>,
 }
 
 /// Hands delivery reports to their batch.
@@ -98,13 +101,30 @@ impl Transactional {
     }
 
     /// Commits outputs, and with them a member's offsets.
+    ///
+    /// The broker answers when the outcome is certain. Readers of committed records see the outputs a moment later, when
+    /// the end of the transaction has been written to every partition.
     pub(super) fn commit(
         &self,
         outputs: &[Output],
         offsets: Option<(&TopicPartitionList, &ConsumerGroupMetadata)>,
     ) -> Result<(), Failure> {
-        let batch = Batch::of(outputs);
-        let error = match self.try_commit(&batch, outputs, offsets) {
+        self.finish(&Batch::of(outputs), outputs, offsets)
+    }
+
+    /// Commits outputs and says where the last of each partition is.
+    pub(super) fn commit_where(&self, outputs: &[Output]) -> Result<Vec<(TopicPartition, i64)>, Failure> {
+        let batch = Batch::with_places(outputs);
+        self.finish(&batch, outputs, None).map(|()| batch.places())
+    }
+
+    fn finish(
+        &self,
+        batch: &Arc<Batch>,
+        outputs: &[Output],
+        offsets: Option<(&TopicPartitionList, &ConsumerGroupMetadata)>,
+    ) -> Result<(), Failure> {
+        let error = match self.try_commit(batch, outputs, offsets) {
             Err(Failure::Aborted(error)) => error,
             done => return done,
         };
@@ -262,8 +282,22 @@ fn not_written(topic: &str, code: Code) -> LogError {
 
 impl Batch {
     fn of(outputs: &[Output]) -> Arc<Batch> {
-        let state = BatchState { open: outputs.len(), failure: None };
+        let state = BatchState { open: outputs.len(), failure: None, places: None };
         Arc::new(Batch { state: Mutex::new(state), done: Condvar::new() })
+    }
+
+    fn with_places(outputs: &[Output]) -> Arc<Batch> {
+        let batch = Batch::of(outputs);
+        batch.state.lock().unwrap_or_else(PoisonError::into_inner).places = Some(BTreeMap::new());
+        batch
+    }
+
+    fn places(&self) -> Vec<(TopicPartition, i64)> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = |((topic, partition), offset): (&(String, i32), &i64)| {
+            (TopicPartition { topic: topic.as_str().into(), partition: *partition as u32 }, *offset)
+        };
+        state.places.iter().flatten().map(named).collect()
     }
 
     /// What the first refused record was refused for.
@@ -309,6 +343,10 @@ impl ProducerContext for Reports {
 
         let mut state = batch.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.open -= 1;
+        if let (Ok(message), Some(places)) = (report, &mut state.places) {
+            let last = places.entry((message.topic().to_owned(), message.partition())).or_insert(-1);
+            *last = message.offset().max(*last);
+        }
         if let Err((error, message)) = report {
             let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
             // Purged are those that an abort has caught on their way: not why it was aborted.

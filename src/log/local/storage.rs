@@ -2,7 +2,8 @@
 //!
 //! A record's row id is its partition's slot and its offset in one integer, so that records of a partition lie side by
 //! side in the order they are read, and rows of a few kilobytes still fit a page (in a `WITHOUT ROWID` table a record of
-//! 1 KB takes a page of its own: a third of the speed, four times the space; `docs/decisions/0001`).
+//! 1 KB takes a page of its own: a third of the speed, four times the space;
+//! `docs/decisions/0001-rusqlite-for-the-local-log.md`).
 
 use std::{
     path::{Path, PathBuf},
