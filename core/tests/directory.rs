@@ -195,7 +195,7 @@ fn a_secret_in_clear_is_refused_and_echoed_nowhere() {
 }
 
 #[test]
-fn records_that_can_be_nobodys_are_ignored() {
+fn row_16_records_that_nobody_can_have_are_ignored() {
     let mut directory = Directory::new(Catalog::builtin());
     let mut keyless = record(4, "", Some("{}".to_owned()));
     keyless.key = None;
@@ -338,7 +338,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_fold_of_a_compacted_history_is_the_fold_of_the_full_one(
+    fn row_17_the_fold_of_a_compacted_history_is_the_fold_of_the_full_one(
         writes in prop::collection::vec((0..KEYS.len(), 0u8..9), 0..40),
         prefix in any::<prop::sample::Index>(),
         drop_tombstones: bool,

@@ -195,7 +195,7 @@ fn attributes_have_bounds() {
 }
 
 #[test]
-fn row_01_a_tombstone_that_is_not_skipped_does_no_harm() {
+fn a_tombstone_that_is_not_skipped_does_no_harm() {
     let tombstone = Record { value: None, ..record("") };
     assert_eq!(decoder().decode(&tombstone).unwrap_err().reason, Reason::BadFrame);
 }
@@ -357,7 +357,7 @@ fn row_14_any_year_of_the_calendar_is_a_time() {
 }
 
 #[test]
-fn row_15_an_unknown_event_type_is_an_event() {
+fn an_unknown_event_type_is_an_event() {
     let event = decode(with("type", json!("acme.never-heard_of.it"))).unwrap().event;
     assert_eq!(&*event.event_type, "acme.never-heard_of.it");
 }

@@ -128,7 +128,7 @@ fn row_01_a_tombstone_is_counted_and_its_offset_advances() {
 }
 
 #[test]
-fn row_03_poison_is_set_aside_whole_and_its_neighbours_go_on() {
+fn poison_is_set_aside_whole_and_its_neighbours_go_on() {
     let directory = directory(&[("a", json!({}), &["ops"])]);
     let records = [
         record(0, Some(&event("e0", "paid"))),

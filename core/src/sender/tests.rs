@@ -243,6 +243,31 @@ fn a_repeated_record_joins_the_one_in_memory() {
 }
 
 #[test]
+fn row_18_what_waits_for_a_deleted_subscription_is_discarded_and_not_sent() {
+    let mut bench = Bench::new(&[("ops", json!({"in_flight": 1}))], Options::default());
+    bench.deliver("ops", "ops", 3);
+    assert_eq!(bench.sent_to("ops"), 1, "the others wait for their turn");
+    let deleted = Record {
+        topic: "directory".into(),
+        partition: 0,
+        offset: bench.directory.version(),
+        timestamp: bench.now,
+        key: Some(Bytes::from_static(b"sub/acme/ops")),
+        value: None,
+        headers: Vec::new(),
+    };
+    bench.directory.apply(&deleted);
+    bench.feed(Input::Tick);
+    bench.answer_all("ops", None);
+    bench.wait(1_000);
+    assert_eq!(bench.sent_to("ops"), 0, "nothing more is sent");
+    let mut outcomes: Vec<_> = bench.ended.values().map(|outcome| outcome.as_str()).collect();
+    outcomes.sort();
+    assert_eq!(outcomes, ["delivered", "discarded", "discarded"]);
+    assert_eq!(bench.committed, 3, "discarded is settled");
+}
+
+#[test]
 fn hundred_and_fifty_hanging_among_two_hundred_delay_nobody() {
     let (hanging, healthy) = (many("hanging", 150), many("ok", 50));
     let all: Vec<(&str, serde_json::Value)> = hanging.iter().chain(&healthy).map(|n| (n.as_str(), json!({}))).collect();
