@@ -9,8 +9,10 @@ use anyhow::bail;
 use serde_json::json;
 
 use super::{Global, client::Client, output, sources};
+#[cfg(feature = "kafka")]
+use crate::config::{Topics, topic_specs};
 use crate::{
-    config::{Mode, Settings, Topics, load, topic_specs},
+    config::{Mode, Settings, load},
     log::{Log, LogError, TopicSpec, TopicState},
     secrets::KeyRing,
     store::{Store, postgres::Postgres},
