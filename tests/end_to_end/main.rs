@@ -3,6 +3,7 @@
 //!
 //! Reading order: [`embedded`] (delivery, changes, stopping), [`isolation`], [`distributed`]; [`program`] and
 //! [`receiver`] are what they stand on.
+#![allow(clippy::duplicate_mod, reason = "both servers' modules bring what they share")]
 
 mod distributed;
 mod embedded;
