@@ -48,7 +48,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("log::local", &["src/log/", "src/process/open.rs"]),
     ("store::postgres", &["src/store/", "src/process/open.rs", "src/cli/check.rs"]),
     ("store::sqlite", &["src/store/", "src/process/open.rs"]),
-    ("reqwest::", &["src/channels/", "src/cli/", "src/demo/"]),
+    ("reqwest::", &["src/channels/", "src/cli/", "src/demo/api.rs"]),
 ];
 
 /// Crates that wait, listen, store, or know the time: none of them is the core's.

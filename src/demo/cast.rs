@@ -47,15 +47,29 @@ fn objects(url: impl Fn(&str) -> Option<String>) -> anyhow::Result<Vec<Value>> {
 #[cfg(test)]
 mod tests {
     use serde_json::from_value;
-    use tidings_core::{catalog::Catalog, directory::validate_subscription, domain::Subscription};
+    use tidings_core::{
+        catalog::Catalog,
+        directory::validate_subscription,
+        domain::{Subscription, Timestamp, subscription::TypeSelector},
+        filter::compile,
+    };
 
-    use super::{super::platforms::TEAMS, *};
+    use super::{
+        super::{
+            EVENTS_PER_SECOND, SEED,
+            platforms::{Platforms, TEAMS},
+        },
+        *,
+    };
+
+    fn subscriptions() -> Vec<Subscription> {
+        let objects = objects(|name| Some(format!("http://{name}"))).unwrap();
+        objects.into_iter().filter(|o| o.get("webhook").is_none()).map(|o| from_value(o).unwrap()).collect()
+    }
 
     #[test]
     fn the_subscriptions_are_valid_and_every_team_has_some() {
-        let objects = objects(|name| Some(format!("http://{name}"))).unwrap();
-        let subscriptions: Vec<Subscription> =
-            objects.into_iter().filter(|o| o.get("webhook").is_none()).map(|o| from_value(o).unwrap()).collect();
+        let subscriptions = subscriptions();
         for subscription in &subscriptions {
             assert_eq!(validate_subscription(subscription, &Catalog::builtin()), [], "{}", subscription.id);
         }
@@ -63,5 +77,34 @@ mod tests {
         for team in TEAMS {
             assert!(subscriptions.iter().any(|s| s.team.as_str() == team), "{team}");
         }
+    }
+
+    /// How many events it takes until each subscription has matched.
+    fn events_until_all_match(seed: u64) -> usize {
+        let catalog = Catalog::builtin();
+        let mut platforms = Platforms::new(catalog.clone(), seed);
+        let mut waiting = subscriptions();
+        for made in 1.. {
+            let event = platforms.next(Timestamp(0));
+            waiting.retain(|subscription| {
+                event["team"] != subscription.team.as_str()
+                    || !subscription.events.iter().any(|selector| {
+                        let is_type = match &selector.event_type {
+                            TypeSelector::Any => true,
+                            TypeSelector::Key(key) => event["type"] == **key,
+                        };
+                        is_type && compile(selector, &catalog, "").unwrap().matches(&event["data"])
+                    })
+            });
+            if waiting.is_empty() {
+                return made;
+            }
+        }
+        unreachable!("the loop has no end of its own")
+    }
+
+    #[test]
+    fn every_subscription_has_something_to_show_within_three_seconds() {
+        assert!(events_until_all_match(SEED) <= 3 * EVENTS_PER_SECOND as usize);
     }
 }

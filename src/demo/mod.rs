@@ -61,8 +61,8 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LO
 const EVENTS_PER_SECOND: u32 = 50;
 /// Events of one request to the API.
 const BATCH: u32 = 5;
-/// The same platforms, people and failures each time.
-const SEED: u64 = 1;
+/// The same stories each time, and such that every subscription soon matches: a test holds it.
+const SEED: u64 = 94;
 /// What shells report for a process that Ctrl-C ended.
 const EXIT_INTERRUPTED: i32 = 130;
 

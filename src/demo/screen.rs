@@ -128,7 +128,7 @@ fn counts_text(view: &View) -> String {
         None => "nothing received yet".to_owned(),
     };
     format!(
-        "\n  {:>7}{titles}\n  {:>7}{values}\n\n  from event to receipt (healthy receiver, last 10 s):   {times}\n",
+        "\n  {:>7}{titles}\n  {:>7}{values}\n\n  event to receipt (healthy one, last 10 s):   {times}\n",
         "time",
         clock(view.running)
     )
@@ -158,7 +158,7 @@ fn behaviour(seen: &Seen, counts: &Counts) -> String {
         (Manner::Flaky, _) => format!("answered 500 to {}", grouped(seen.failed)),
         (Manner::Dead, _) => format!("port closed: refused {}", grouped(counts.refused)),
         (Manner::Silent, _) => {
-            format!("never answers: {} timed out, {} open", grouped(counts.timed_out), grouped(seen.open))
+            format!("no answers: {} timed out, {} open", grouped(counts.timed_out), grouped(seen.open))
         }
     }
 }
@@ -249,12 +249,12 @@ mod tests {
      time   events  matched  delivered  waiting  retrying  failed  unreadable
     00:42    2,100    1,234      1,190        7        31       6           4
 
-  from event to receipt (healthy receiver, last 10 s):   p50 6 ms   p99 14 ms
+  event to receipt (healthy one, last 10 s):   p50 6 ms   p99 14 ms
 
   receiver  received  verified  forged   how it behaves
   healthy        987       987       0   answers 204
   flaky          210       210       0   answered 500 to 63
-  silent          10         -       -   never answers: 9 timed out, 1 open
+  silent          10         -       -   no answers: 9 timed out, 1 open
   dead             -         -       -   port closed: refused 18
 ";
         let text = picture(&view());

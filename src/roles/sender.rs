@@ -3,7 +3,12 @@
 //! Every effect that waits runs as a task of its own whose result is the next input; the loop itself never waits for
 //! a store or a receiver, so that it goes on polling the group whatever else stands still.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tidings_core::{
@@ -133,12 +138,13 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
                     // A job that panicked leaves its effect undone, and only a fresh start mends that.
                     Err(error) => return Err(RoleError::Job(error.to_string())),
                 },
-                _ = tokio::time::sleep(sleep) => Input::Tick,
-                _ = self.view.changed() => Input::Tick,
                 next = self.member.next(), if !self.stopping && flow != Flow::Hold => match self.heard(next).await? {
                     Some(input) => input,
                     None => continue,
                 },
+                // Last, because every input looks at the time and the directory anyway.
+                _ = tokio::time::sleep(sleep) => Input::Tick,
+                _ = self.view.changed() => Input::Tick,
             };
             self.feed(input).await?;
             // What has been answered meanwhile goes in before the group is asked again.
@@ -380,9 +386,15 @@ async fn attempt<Ch: Channel, Cl: Clock>(
 }
 
 /// The body that a receiver sees for this delivery. The same for every attempt.
+///
+/// A bug that one event brings out must cost that event alone, as in the matcher.
 pub fn render(decoder: &Decoder, catalog: &Catalog, delivery: &Delivery) -> Result<Bytes, String> {
-    let event = decoder.again(delivery).map_err(|poison| format!("{}: {}", poison.reason.as_str(), poison.detail))?;
-    message::body(&event, delivery.recorded_at, catalog).map_err(|error| error.to_string())
+    catch_unwind(AssertUnwindSafe(|| {
+        let read = decoder.again(delivery);
+        let event = read.map_err(|poison| format!("{}: {}", poison.reason.as_str(), poison.detail))?;
+        message::body(&event, delivery.recorded_at, catalog).map_err(|error| error.to_string())
+    }))
+    .unwrap_or_else(|_| Err("the event could not be rendered".to_owned()))
 }
 
 fn unsendable(at: Timestamp, message: String) -> Answered {

@@ -1,0 +1,16 @@
+//! The real program from outside: started as a process, fed over HTTP or Kafka, stopped by signals, watched by the
+//! receivers of its webhooks.
+//!
+//! Reading order: [`embedded`] (delivery, changes, stopping), [`isolation`], [`distributed`]; [`program`] and
+//! [`receiver`] are what they stand on.
+#![allow(clippy::duplicate_mod, reason = "both servers' modules bring what they share")]
+
+mod distributed;
+mod embedded;
+mod isolation;
+#[path = "../support/kafka.rs"]
+mod kafka;
+#[path = "../support/postgres.rs"]
+mod postgres;
+mod program;
+mod receiver;

@@ -1,0 +1,187 @@
+//! `tidings` as a process of its own, and its API as a caller meets it.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+/// The token of every installation here.
+const TOKEN: &str = "end-to-end-end-to-end-end-to-end-token";
+/// The first start of a busy machine included.
+const STARTS_WITHIN: Duration = Duration::from_secs(60);
+/// Events in one request.
+const CHUNK: usize = 500;
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// One process, killed if the test ends before it does.
+pub struct Program {
+    pub name: String,
+    child: Child,
+    log: std::path::PathBuf,
+}
+
+/// An API to speak to.
+pub struct Api {
+    http: reqwest::Client,
+    base: String,
+}
+
+// === impl Program ===
+
+impl Program {
+    /// Starts with these arguments and settings, in this folder. Logs go to `<name>.log` there.
+    pub fn start(folder: &Path, name: &str, arguments: &[&str], settings: &[String]) -> Program {
+        let log = folder.join(format!("{name}.log"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
+        command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null());
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        command.stderr(File::create(&log).unwrap());
+        Program { name: name.to_owned(), child: command.spawn().unwrap(), log }
+    }
+
+    /// Everything in one process, with receivers on this machine allowed; ready when this returns.
+    pub async fn up(folder: &Path, settings: &[&str]) -> (Program, Api) {
+        let mut all = vec!["api.listen=127.0.0.1:0".to_owned()];
+        all.extend(common());
+        all.extend(settings.iter().map(|setting| (*setting).to_owned()));
+        let program = Program::start(folder, "up", &["up"], &all);
+        let api = program.api().await;
+        (program, api)
+    }
+
+    /// The API of this process, once the process is ready.
+    pub async fn api(&self) -> Api {
+        let deadline = Instant::now() + STARTS_WITHIN;
+        let listening = || {
+            let log = self.log();
+            let line = log.lines().find(|line| line.contains("the API listens"))?.to_owned();
+            Some(serde_json::from_str::<Value>(&line).unwrap()["address"].as_str()?.to_owned())
+        };
+        let address = loop {
+            if let Some(address) = listening() {
+                break address;
+            }
+            assert!(Instant::now() < deadline, "no API:\n{}", self.log());
+            sleep(LOOK_EVERY).await;
+        };
+        let api = Api::new(&address);
+        while api.http.get(format!("{}/readyz", api.base)).send().await.is_ok_and(|answer| answer.status() != 200) {
+            assert!(Instant::now() < deadline, "not ready:\n{}", self.log());
+            sleep(LOOK_EVERY).await;
+        }
+        api
+    }
+
+    /// Waits until the log has this text.
+    pub async fn logs(&self, text: &str) {
+        let deadline = Instant::now() + STARTS_WITHIN;
+        while !self.log().contains(text) {
+            assert!(Instant::now() < deadline, "{} never logged {text:?}:\n{}", self.name, self.log());
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// `-TERM`, `-INT`, `-KILL`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for the end and tells how long it took.
+    pub async fn ended(&mut self, within: Duration) -> (ExitStatus, Duration) {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status, began.elapsed());
+            }
+            assert!(began.elapsed() < within, "{} did not end within {within:?}:\n{}", self.name, self.log());
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Asks to stop, and asserts that it does, in good order and in the time promised.
+    pub async fn stopped(&mut self) {
+        self.signal("-TERM");
+        let (status, _) = self.ended(Duration::from_secs(20)).await;
+        assert!(status.success(), "{} ended with {status}:\n{}", self.name, self.log());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // After a good end there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Settings of every installation here: receivers are on this machine.
+pub fn common() -> Vec<String> {
+    [
+        "telemetry.format=json",
+        "delivery.allow_http=true",
+        "delivery.allow_networks=127.0.0.0/8",
+        &format!("api.token={TOKEN}"),
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+// === impl Api ===
+
+impl Api {
+    fn new(address: &str) -> Api {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Api { http, base: format!("http://{address}") }
+    }
+
+    pub async fn request(&self, method: Method, path: &str, body: &Value) -> Value {
+        let request = self.http.request(method.clone(), format!("{}{path}", self.base)).bearer_auth(TOKEN);
+        let answer = if body.is_null() { request.send().await } else { request.json(body).send().await }.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert!(status.is_success(), "{method} {path}: {status} {text}");
+        if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() }
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        self.request(Method::GET, path, &Value::Null).await
+    }
+
+    /// Makes a destination and returns its signing secret.
+    pub async fn destination(&self, id: &str, url: &str, limits: Value) -> String {
+        let body = json!({"webhook": {"url": url}, "limits": limits});
+        let made = self.request(Method::PUT, &format!("/v1/teams/acme/destinations/{id}"), &body).await;
+        made["generated_secret"].as_str().unwrap().to_owned()
+    }
+
+    /// A subscription to every event whose `to` is one of these.
+    pub async fn subscription(&self, id: &str, to: &[&str], destinations: &[&str]) {
+        let events = json!([{"type": "*", "filter": {"to": to}}]);
+        let body = json!({"events": events, "destinations": destinations});
+        self.request(Method::PUT, &format!("/v1/teams/acme/subscriptions/{id}"), &body).await;
+    }
+
+    pub async fn publish(&self, events: &[Value]) {
+        for chunk in events.chunks(CHUNK) {
+            self.request(Method::POST, "/v1/events", &json!(chunk)).await;
+        }
+    }
+}
+
+/// An event to `to`.
+pub fn event(id: &str, to: &str) -> Value {
+    json!({"team": "acme", "type": "test.thing.happened", "id": id, "data": {"to": to}})
+}
