@@ -152,6 +152,8 @@ pub struct RetentionSettings {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TelemetrySettings {
+    /// Empty: not served.
+    pub listen: String,
     pub format: LogFormat,
     pub filter: String,
 }

@@ -67,8 +67,9 @@ pub async fn compose<L: Log, S: Store>(
     let keys = if roles.sender || roles.api { Some(parts::keys(&shared.settings)?) } else { None };
     let sender = keys.clone().filter(|_| roles.sender).map(|keys| shared.sender(keys)).transpose()?;
     let mut running = Running::new(&shared.settings);
-    if let Some(keys) = keys.filter(|_| roles.api) {
-        shared.start_api(keys, metrics, &mut running).await?;
+    match keys.filter(|_| roles.api) {
+        Some(keys) => shared.start_api(keys, metrics, &mut running).await?,
+        None => shared.start_health(metrics, &mut running).await?,
     }
     if let Some(sender) = sender {
         running.spawn(Stages::Roles, "sender", sender.run(running.order(Stages::Roles)));
@@ -208,6 +209,22 @@ impl<L: Log, S: Store> Shared<L, S> {
                 served = api::serve(state, listener, async move { order.ordered().await }) => served,
                 _ = grace => Ok(()),
             }
+        });
+        Ok(())
+    }
+
+    /// A process without the API says by itself how it is, if it is told where.
+    async fn start_health(&self, metrics: PrometheusHandle, running: &mut Running) -> anyhow::Result<()> {
+        let listen = &self.settings.telemetry.listen;
+        if listen.is_empty() {
+            return Ok(());
+        }
+        let listener = TcpListener::bind(listen).await.with_context(|| format!("telemetry.listen {listen}"))?;
+        tracing::info!(address = %listener.local_addr()?, "metrics and health are served");
+        let router = api::health::router(self.readiness.clone(), metrics);
+        let mut order = running.order(Stages::Roles);
+        running.spawn(Stages::Roles, "health", async move {
+            axum::serve(listener, router).with_graceful_shutdown(async move { order.ordered().await }).await
         });
         Ok(())
     }

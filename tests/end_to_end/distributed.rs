@@ -38,6 +38,7 @@ async fn nothing_is_lost_while_processes_come_and_go() {
             format!("schemas.ids.{SCHEMA}=replicated.customer.created"),
             format!("process.name={name}"),
             "api.listen=127.0.0.1:0".to_owned(),
+            "telemetry.listen=127.0.0.1:0".to_owned(),
         ]);
         settings
     };
@@ -56,6 +57,8 @@ async fn nothing_is_lost_while_processes_come_and_go() {
     let api = api_process.api().await;
     for program in &others {
         program.logs("partitions assigned").await;
+        let metrics = reqwest::get(format!("{}/metrics", program.health().await)).await.unwrap();
+        assert!(metrics.text().await.unwrap().contains("tidings_ready 1"), "{}", program.name);
     }
     let mut secrets = Vec::new();
     for n in 0..8 {

@@ -80,6 +80,21 @@ impl Program {
         api
     }
 
+    /// Where a process without the API tells how it is, once it is ready.
+    pub async fn health(&self) -> String {
+        self.logs("metrics and health are served").await;
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("metrics and health are served")).unwrap();
+        let line: Value = serde_json::from_str(line).unwrap();
+        let base = format!("http://{}", line["address"].as_str().unwrap());
+        let deadline = Instant::now() + STARTS_WITHIN;
+        while reqwest::get(format!("{base}/readyz")).await.unwrap().status() != 200 {
+            assert!(Instant::now() < deadline, "not ready:\n{}", self.log());
+            sleep(LOOK_EVERY).await;
+        }
+        base
+    }
+
     /// Waits until the log has this text.
     pub async fn logs(&self, text: &str) {
         let deadline = Instant::now() + STARTS_WITHIN;

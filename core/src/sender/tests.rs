@@ -368,6 +368,21 @@ fn a_revoked_partition_waits_for_what_is_in_flight_and_no_more() {
 }
 
 #[test]
+fn a_request_in_flight_from_an_earlier_assignment_ends_unheard_and_gives_its_slot_back() {
+    let options = Options { max_in_flight: 4, ..Options::default() };
+    let mut bench = Bench::new(&[("ops", json!({"in_flight": 1}))], options);
+    for round in 0..10 {
+        bench.deliver("ops", "ops", 1);
+        assert_eq!(bench.sends.len(), 1, "round {round}");
+        bench.feed(Input::Lost(vec![0]));
+        bench.feed(Input::Assigned(vec![0]));
+        bench.answer_all("ops", None);
+    }
+    assert!(bench.ended.is_empty());
+    assert_eq!(bench.sender.load().in_flight, 0);
+}
+
+#[test]
 fn a_request_that_outlasts_the_stop_is_written_down_as_timed_out() {
     let mut bench = Bench::new(&[("ops", json!({}))], Options { drain_ms: 5_000, ..Options::default() });
     bench.deliver("ops", "ops", 1);

@@ -36,9 +36,8 @@ impl Sender {
             return;
         }
         partition.stage = Stage::Owned(epoch);
-        let mut waiting: Vec<Ticket> =
-            self.items.iter().filter(|(_, item)| item.partition == number).map(|(ticket, _)| *ticket).collect();
-        waiting.sort();
+        // Not those that are still in flight from an earlier assignment: they end by themselves, unheard.
+        let waiting = self.tickets(|item| item.partition == number && item.place == Place::Arriving);
         self.look_up(waiting, out);
     }
 
