@@ -10,7 +10,7 @@ use tidings_core::domain::Output;
 
 use crate::{
     kafka, postgres,
-    program::{Program, common, event},
+    program::{Program, client, common, event},
     receiver::{Receiver, notifications},
 };
 
@@ -57,7 +57,7 @@ async fn nothing_is_lost_while_processes_come_and_go() {
     let api = api_process.api().await;
     for program in &others {
         program.logs("partitions assigned").await;
-        let metrics = reqwest::get(format!("{}/metrics", program.health().await)).await.unwrap();
+        let metrics = client().get(format!("{}/metrics", program.health().await)).send().await.unwrap();
         assert!(metrics.text().await.unwrap().contains("tidings_ready 1"), "{}", program.name);
     }
     let mut secrets = Vec::new();

@@ -88,7 +88,7 @@ impl Program {
         let line: Value = serde_json::from_str(line).unwrap();
         let base = format!("http://{}", line["address"].as_str().unwrap());
         let deadline = Instant::now() + STARTS_WITHIN;
-        while reqwest::get(format!("{base}/readyz")).await.unwrap().status() != 200 {
+        while client().get(format!("{base}/readyz")).send().await.unwrap().status() != 200 {
             assert!(Instant::now() < deadline, "not ready:\n{}", self.log());
             sleep(LOOK_EVERY).await;
         }
@@ -142,6 +142,11 @@ impl Drop for Program {
     }
 }
 
+/// Asks loopback, whatever proxy the environment names.
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
 /// Settings of every installation here: receivers are on this machine.
 pub fn common() -> Vec<String> {
     [
@@ -159,7 +164,7 @@ pub fn common() -> Vec<String> {
 impl Api {
     fn new(address: &str) -> Api {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = client();
         Api { http, base: format!("http://{address}") }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     super::{
-        Answered, Effect, Lease, Ticket,
+        Answered, Effect, Lease,
         partition::{Partition, Stage},
     },
     Place, Sender,
