@@ -141,7 +141,7 @@ fn every_file_opens_by_saying_what_it_is_for() {
 /// A clone works wherever it is, and so names no place of the machine it was written on.
 #[test]
 fn no_file_knows_where_it_was_written() {
-    const MACHINE: &[&str] = &["/root/", "/home/", "/work/", "/Users/"];
+    let machine = ["root", "home", "work", "Users"].map(|folder| format!("/{folder}/"));
     const HOSTS: &[&str] =
         &["index.crates.", "static.crates.", "repo1.maven.", "repo.maven.", "deb.debian.", "pypi.org"];
     let mut faults = Vec::new();
@@ -151,7 +151,8 @@ fn no_file_knows_where_it_was_written() {
         if name == "tests/architecture.rs" {
             continue;
         }
-        let said = MACHINE.iter().chain(HOSTS).filter(|word| text.contains(**word));
+        let words = machine.iter().map(String::as_str).chain(HOSTS.iter().copied());
+        let said = words.filter(|word| text.contains(word));
         faults.extend(said.map(|word| format!("{name} says {word}")));
     }
     assert_none(&faults);
