@@ -4,9 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env,
-    io::Write,
-    process::{Command, Stdio},
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -671,24 +669,12 @@ async fn a_compacted_topic_folds_to_the_last_record_of_each_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_the_console_producer_are_read() {
     let Some(log) = kafka::log() else { return };
-    let Ok(brokers) = env::var("TIDINGS_TEST_KAFKA") else { return };
-    let jars = concat!(env!("CARGO_MANIFEST_DIR"), "/target/kafka-lib/tools/*");
     let topic = kafka::topic(&log, "console", 1, &[]).await;
-    let mut console = match Command::new("java")
-        .args(["-cp", jars, "org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server", &brokers])
-        .args(["--topic", &topic, "--reader-property", "parse.key=true", "--reader-property", "parse.headers=true"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-    {
-        Ok(console) => console,
-        Err(error) => return eprintln!("skipped: kafka: console producer: java: {error}"),
-    };
-    let mut input = console.stdin.take().expect("piped");
-    input.write_all(b"ce_id:42,ce_team:acme\tkey-1\t{\"a\":1}\n").expect("written");
-    drop(input);
-    assert!(console.wait().expect("ended").success());
+    kafka::console_producer(
+        &topic,
+        &["--reader-property", "parse.key=true", "--reader-property", "parse.headers=true"],
+        "ce_id:42,ce_team:acme\tkey-1\t{\"a\":1}\n",
+    );
 
     let mut member = log.join(group(&kafka::unique("g"), &topic, "console-1")).await.expect("joined");
     let batch = records(&mut member).await;

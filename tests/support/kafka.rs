@@ -4,7 +4,8 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::{
-    process,
+    io::Write,
+    process::{self, Command, Stdio},
     sync::Arc,
     sync::atomic::{AtomicU32, Ordering},
     time::{SystemTime, UNIX_EPOCH},
@@ -31,6 +32,23 @@ pub fn log_with(properties: &[(&str, &str)]) -> Option<KafkaLog> {
 
 pub fn brokers() -> Option<String> {
     server::found("kafka", "TIDINGS_TEST_KAFKA")
+}
+
+/// Kafka's own console producer, with the class path that `scripts/kafka-for-tests` has made: where there is a broker
+/// of that script there is a Java.
+pub fn console_producer(topic: &str, arguments: &[&str], lines: &str) {
+    let jars = concat!(env!("CARGO_MANIFEST_DIR"), "/target/kafka-lib/tools/*");
+    let mut console = Command::new("java")
+        .args(["-cp", jars, "org.apache.kafka.tools.ConsoleProducer", "--topic", topic])
+        .args(["--bootstrap-server", &brokers().expect("a broker")])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("java runs");
+    console.stdin.take().expect("piped").write_all(lines.as_bytes()).expect("written");
+    assert!(console.wait().expect("ended").success());
 }
 
 /// A name that no other test, and no earlier run, has used.

@@ -11,6 +11,8 @@ use crate::domain::{ErrorClass, Limits, Timestamp};
 pub const SLOW_AFTER_MS: i64 = 1_000;
 /// What a lane that has never been answered may have in flight, before its window opens.
 const FIRST_WINDOW: u32 = 2;
+/// Between two notifications of a silent lane that come back, in ms: they are read from the store a thousand a second.
+const SILENT_PACE_MS: f64 = 1.0;
 /// How much of the newest answer enters the smoothed duration.
 const SMOOTHING: f64 = 0.2;
 
@@ -30,6 +32,8 @@ pub struct Lane {
     timeout_ms: u32,
     /// Smoothed duration of an answered request, in ms.
     duration_ms: f64,
+    /// The start of the first request that timed out, of those since the last answer.
+    silent_since: Option<Timestamp>,
     /// Where the next spilled notification's due time goes, so that they come back at the lane's pace.
     spill_tail: Timestamp,
 }
@@ -81,6 +85,7 @@ impl Lane {
             rate: limits.per_second.map(|rate| RateLimit::new(rate, limits.burst, now)),
             timeout_ms,
             duration_ms: 0.0,
+            silent_since: None,
             spill_tail: now,
         }
     }
@@ -146,10 +151,12 @@ impl Lane {
 
     /// Notes an answer and what it says of the lane's health. Trouble of ours says nothing.
     pub fn answered(&mut self, ticket: Ticket, error: Option<ErrorClass>, duration_ms: u32) {
-        self.in_flight.retain(|(t, _)| *t != ticket);
+        let place = self.in_flight.iter().position(|(t, _)| *t == ticket);
+        let start = place.map(|place| self.in_flight.swap_remove(place).1);
         match error {
             Some(class) if class.is_ours() => return,
             Some(ErrorClass::Timeout) => {
+                self.silent_since = self.silent_since.or(start);
                 self.health = Health::Hanging;
                 self.window = 1;
                 return;
@@ -162,6 +169,11 @@ impl Lane {
                 self.health = Health::Answering;
                 self.window = (self.window / 2).max(1);
             }
+        }
+        let was_silent = self.silent_since.take().is_some();
+        if was_silent && self.rate.is_none() {
+            // What came back late because nobody answered is no measure for what comes now.
+            self.spill_tail = Timestamp(0);
         }
         let sample = f64::from(duration_ms);
         self.duration_ms =
@@ -195,10 +207,24 @@ impl Lane {
         }
     }
 
+    /// How long the lane has been without an answer that it waits for.
+    fn silent_ms(&self, now: Timestamp) -> Option<i64> {
+        self.silent_since.map(|since| now.since(since)).max(self.slow_ms(now))
+    }
+
     /// When a notification that finds no place comes back: behind those spilled before it, at the lane's pace.
+    ///
+    /// Of a silent lane the pace says nothing about when it will answer again. Its notifications come back after as
+    /// long as it has been silent: a hiccup of two seconds costs two more, and one that lasts is asked ever less often.
     pub fn spill_until(&mut self, now: Timestamp, at_least_ms: i64, at_most_ms: i64) -> Timestamp {
-        let earliest = now.plus(at_least_ms).max(self.paused_until);
-        let pace = self.pace_ms(now).unwrap_or(0.0).ceil() as i64;
+        let silent = self.silent_ms(now);
+        let earliest = now.plus(at_least_ms.max(silent.unwrap_or(0)).min(at_most_ms)).max(self.paused_until);
+        let by_rate = self.rate.as_ref().map(RateLimit::interval_ms);
+        let pace = match silent {
+            Some(_) => by_rate.unwrap_or(0.0).max(SILENT_PACE_MS),
+            None => self.pace_ms(now).unwrap_or(0.0),
+        };
+        let pace = pace.ceil() as i64;
         let due = self.spill_tail.plus(pace).max(earliest).min(now.plus(at_most_ms).max(earliest));
         self.spill_tail = due;
         due
@@ -261,6 +287,22 @@ mod tests {
         let dues: Vec<i64> = (0..4).map(|_| lane.spill_until(now, 1_000, 300_000).0).collect();
         assert_eq!(dues, [1_000, 1_500, 2_000, 2_500]);
         assert_eq!(lane.wait_ms(now), Some(50_000));
+    }
+
+    #[test]
+    fn what_is_spilled_comes_back_after_as_long_as_the_lane_was_silent() {
+        let spill = |lane: &mut Lane, now: i64| lane.spill_until(Timestamp(now), 1_000, 300_000).0 - now;
+        let mut lane = lane(None);
+        start(&mut lane, Timestamp(0));
+        assert_eq!((0..3).map(|_| spill(&mut lane, 2_000)).collect::<Vec<_>>(), [2_000, 2_001, 2_002]);
+        let ticket = lane.in_flight[0].0;
+        lane.answered(ticket, Some(ErrorClass::Timeout), 15_000);
+        assert_eq!(spill(&mut lane, 40_000), 40_000);
+        assert_eq!(spill(&mut lane, 3_600_000), 300_000);
+        let ticket = start(&mut lane, Timestamp(3_600_000));
+        lane.answered(ticket, None, 10);
+        let mut answering = Lane { spill_tail: Timestamp(0), ..lane };
+        assert_eq!(spill(&mut answering, 3_700_000), 1_000);
     }
 
     #[test]
