@@ -101,6 +101,8 @@ fn commands(settings: &Settings) -> String {
     }
     acl("SEND", &read, "--topic", &topics.deliveries);
     acl("SEND", &read, "--topic", &topics.directory);
+    // A delivery that cannot be read is set aside like an event.
+    acl("SEND", &write, "--topic", &topics.dead_letters);
     acl("SEND", &["Read"], "--group", &send_group);
     for topic in topics.events.iter().chain([&topics.directory, &topics.dead_letters]) {
         acl("API", &read, "--topic", topic);
