@@ -36,6 +36,7 @@ const CORE: &[(&str, &[&str])] = &[
     // A destination is checked against what a message can carry: header names, signatures.
     ("directory", &["domain", "catalog", "filter", "message"]),
     ("matcher", &["domain", "catalog", "codec", "filter", "directory"]),
+    ("replay", &["domain", "codec", "filter", "directory", "matcher"]),
     ("sender", &["domain", "catalog", "codec", "directory", "message"]),
 ];
 
