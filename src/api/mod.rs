@@ -9,6 +9,7 @@
 //! | `/v1/teams/{team}/notifications[/{id}]`, `/v1/teams/{team}/attempts`, and both without team | what became of events |
 //! | `/v1/events` | POST one event or many |
 //! | `/v1/deadletters`, `/v1/deadletters/retry` | what was set aside |
+//! | `/v1/replays` | POST a range of events to be matched again |
 //! | `/v1/explain` | why an event matches a subscription or not |
 //! | `/metrics`, `/healthz`, `/readyz` | the process itself |
 //!
@@ -16,7 +17,7 @@
 //! is `{"error": {"code", "message", "faults": [{"path", "found", "allowed"}]}}`.
 //!
 //! Reading order: this file, [`token`], [`error`], [`body`], [`query`], [`cursor`], [`directory`], then the handlers:
-//! [`subscriptions`], [`destinations`], [`events`], [`history`], [`dead_letters`], [`explain`], [`health`].
+//! [`subscriptions`], [`destinations`], [`events`], [`history`], [`dead_letters`], [`replays`], [`explain`], [`health`].
 
 pub mod body;
 pub mod cursor;
@@ -29,6 +30,7 @@ pub mod explain;
 pub mod health;
 pub mod history;
 pub mod query;
+pub mod replays;
 pub mod subscriptions;
 pub mod token;
 
@@ -61,7 +63,7 @@ pub use token::Token;
 use crate::{
     config::Topics,
     log::Log,
-    roles::{Clock, DirectoryView, SystemClock, editor::Editor},
+    roles::{Clock, DirectoryView, SystemClock, editor::Editor, replay::Replays},
     secrets::KeyRing,
     store::Store,
     telemetry::{Readiness, facts},
@@ -77,6 +79,7 @@ pub struct ApiState<L, S> {
     pub decoder: Arc<Decoder>,
     pub keys: Arc<KeyRing>,
     pub topics: Topics,
+    pub replays: Replays<L, S>,
     pub url_rules: UrlRules,
     pub max_event_bytes: usize,
     pub token: Token,
@@ -122,6 +125,7 @@ pub fn router<L: Log, S: Store>(state: Arc<ApiState<L, S>>) -> Router {
         .route("/v1/teams/{team}/attempts", get(history::attempts))
         .route("/v1/deadletters", get(dead_letters::list))
         .route("/v1/deadletters/retry", post(dead_letters::retry))
+        .route("/v1/replays", post(replays::start))
         .route("/v1/explain", post(explain::explain))
         .route("/metrics", get(health::metrics))
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -18,6 +18,7 @@ pub mod history;
 pub mod objects;
 pub mod output;
 pub mod publish;
+pub mod replay;
 pub mod run;
 pub mod topics;
 
@@ -88,6 +89,7 @@ pub enum Command {
     Attempts(history::Attempts),
     /// Records that were set aside
     Deadletters(dead_letters::DeadLetters),
+    Replay(replay::Replay),
     /// The configuration in force, and its manual
     #[command(subcommand)]
     Config(config::Config),
@@ -109,6 +111,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Notifications(command) => history::notifications(command, global).await,
         Command::Attempts(command) => history::attempts(command, global).await,
         Command::Deadletters(command) => dead_letters::run(command, global).await,
+        Command::Replay(command) => replay::run(command, global).await,
         Command::Config(command) => config::run(command, global),
     }
 }

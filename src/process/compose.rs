@@ -18,6 +18,7 @@ use crate::{
         directory::follower,
         editor::{Editor, editor},
         matcher::MatcherRole,
+        replay::Replays,
         seam::Seam,
         sender::SenderRole,
     },
@@ -93,6 +94,36 @@ impl<L: Log, S: Store> Shared<L, S> {
         self.store.clone().context("this role needs a store")
     }
 
+    /// What the matcher writes and where, the same for one that matches again.
+    fn matcher_options(&self) -> matcher::Options {
+        let matching = &self.settings.matching;
+        matcher::Options {
+            deliveries: self.topics.deliveries.clone(),
+            deadletters: self.topics.dead_letters.clone(),
+            index_versions: self.topics.index_versions.clone(),
+            delivery_partitions: self.partitions.deliveries,
+            max_fanout: matching.max_fanout,
+            max_fanout_bytes: matching.max_fanout_bytes,
+            max_batch_bytes: matching.batch_bytes,
+        }
+    }
+
+    fn replays(&self) -> anyhow::Result<Replays<L, S>> {
+        Ok(Replays {
+            log: self.log.clone(),
+            store: self.store()?,
+            view: self.view.clone(),
+            catalog: self.catalog.clone(),
+            decoder: self.decoder.clone(),
+            options: self.matcher_options(),
+            group: self.settings.match_group(),
+            events: self.topics.events.clone(),
+            directory: self.topics.directory.clone(),
+            prefix: self.settings.log.topic_prefix.clone(),
+            retention_days: self.settings.retention.days,
+        })
+    }
+
     fn matcher(&self) -> MatcherRole<L> {
         let Settings { matching, log, .. } = &self.settings;
         let group = Group {
@@ -109,21 +140,12 @@ impl<L: Log, S: Store> Shared<L, S> {
                 time: Duration::from_millis(matching.batch_ms),
             },
         };
-        let options = matcher::Options {
-            deliveries: self.topics.deliveries.clone(),
-            deadletters: self.topics.dead_letters.clone(),
-            index_versions: self.topics.index_versions.clone(),
-            delivery_partitions: self.partitions.deliveries,
-            max_fanout: matching.max_fanout,
-            max_fanout_bytes: matching.max_fanout_bytes,
-            max_batch_bytes: matching.batch_bytes,
-        };
         MatcherRole {
             log: self.log.clone(),
             group,
             view: self.view.clone(),
             decoder: self.decoder.clone(),
-            options,
+            options: self.matcher_options(),
             readiness: self.readiness.clone(),
             seam: Seam::closed(),
         }
@@ -192,6 +214,7 @@ impl<L: Log, S: Store> Shared<L, S> {
             decoder: self.decoder.clone(),
             keys,
             topics: self.topics.clone(),
+            replays: self.replays()?,
             url_rules: parts::url_rules(&self.settings)?,
             max_event_bytes: self.settings.log.max_event_bytes,
             token: Token::new(&text),

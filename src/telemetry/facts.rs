@@ -65,6 +65,14 @@ pub fn dead_letters_retried(count: usize) {
     tracing::info!(count, "dead letters fed in again");
 }
 
+/// A replay has come to its end. A dry run has written nothing.
+pub fn replayed(partition: &TopicPartition, events: u64, notifications: u64, dry_run: bool) {
+    if !dry_run {
+        counter!("tidings_replayed_total").increment(notifications);
+    }
+    tracing::info!(%partition, events, notifications, dry_run, "events replayed");
+}
+
 pub fn commit_aborted(role: &'static str, why: &str) {
     counter!("tidings_commits_aborted_total", "role" => role).increment(1);
     tracing::warn!(role, why, "commit aborted; its records come again");

@@ -1,7 +1,8 @@
 //! The real program from outside: started as a process, fed over HTTP or Kafka, stopped by signals, watched by the
 //! receivers of its webhooks.
 //!
-//! Reading order: [`embedded`] (delivery, changes, stopping), [`isolation`], [`distributed`]; [`program`] and
+//! Reading order: [`embedded`] (delivery, changes, stopping), [`isolation`], [`replay`],
+//! [`distributed`]; [`program`] and
 //! [`receiver`] are what they stand on.
 #![allow(clippy::duplicate_mod, reason = "both servers' modules bring what they share")]
 
@@ -14,3 +15,4 @@ mod kafka;
 mod postgres;
 mod program;
 mod receiver;
+mod replay;
