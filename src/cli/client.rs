@@ -117,6 +117,15 @@ impl Client {
         Ok(())
     }
 
+    /// Gives an answer to `take` as it comes.
+    pub async fn download(&self, path: &str, mut take: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let mut answer = self.begin(self.http.get(format!("{}{path}", self.base))).await?;
+        while let Some(piece) = answer.chunk().await.context(BROKEN_OFF)? {
+            take(&piece)?;
+        }
+        Ok(())
+    }
+
     /// The answer once it has begun, if it is no refusal.
     async fn begin(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
         let answer = request.bearer_auth(&self.token).send().await;

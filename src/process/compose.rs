@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use super::{Running, Stages, housekeeping, open::Partitions, parts, terminal};
 use crate::{
     api::{self, ApiState, Token, token},
+    backup::Backups,
     cli::run::Roles,
     config::{OutputsSetting, Settings, Topics},
     log::{BatchLimits, Group, Log, Outputs},
@@ -34,6 +35,7 @@ struct Shared<L, S> {
     partitions: Partitions,
     log: L,
     store: Option<S>,
+    backups: Option<Backups>,
     catalog: Arc<Catalog>,
     decoder: Arc<Decoder>,
     view: DirectoryView,
@@ -55,6 +57,7 @@ pub async fn compose<L: Log, S: Store>(
     metrics: PrometheusHandle,
     log: L,
     store: Option<S>,
+    backups: Option<Backups>,
     partitions: Partitions,
 ) -> anyhow::Result<Running> {
     let topics = settings.topics();
@@ -62,7 +65,7 @@ pub async fn compose<L: Log, S: Store>(
     let decoder = parts::decoder(&settings, &catalog)?;
     let readiness = Readiness::default();
     let (following, view) = follower(log.clone(), topics.directory.clone(), catalog.clone(), readiness.clone());
-    let shared = Shared { settings, topics, partitions, log, store, catalog, decoder, view, readiness };
+    let shared = Shared { settings, topics, partitions, log, store, backups, catalog, decoder, view, readiness };
 
     // Everything that can be refused is made before anything runs.
     let keys = if roles.sender || roles.api { Some(parts::keys(&shared.settings)?) } else { None };
@@ -215,6 +218,7 @@ impl<L: Log, S: Store> Shared<L, S> {
             keys,
             topics: self.topics.clone(),
             replays: self.replays()?,
+            backups: self.backups.clone(),
             url_rules: parts::url_rules(&self.settings)?,
             max_event_bytes: self.settings.log.max_event_bytes,
             token: Token::new(&text),

@@ -73,6 +73,14 @@ pub fn replayed(partition: &TopicPartition, events: u64, notifications: u64, dry
     tracing::info!(%partition, events, notifications, dry_run, "events replayed");
 }
 
+pub fn backed_up() {
+    tracing::info!("backed up");
+}
+
+pub fn backup_failed(error: &str) {
+    tracing::warn!(error, "a backup broke off");
+}
+
 pub fn commit_aborted(role: &'static str, why: &str) {
     counter!("tidings_commits_aborted_total", "role" => role).increment(1);
     tracing::warn!(role, why, "commit aborted; its records come again");

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tidings::{
     api::{self, ApiState, Token},
+    backup::Backups,
     config::{Settings, Sources, load, topic_specs},
     log::{
         Log,
@@ -99,6 +100,7 @@ impl Api {
             keys: Arc::new(KeyRing::load_or_create(&settings.keys_file()).unwrap()),
             topics,
             replays,
+            backups: Some(Backups::new(log.clone(), folder.path().to_owned())),
             url_rules: UrlRules { allow_http: false, addresses: AddressPolicy::new(AllowList::default(), false) },
             max_event_bytes: settings.log.max_event_bytes,
             token: Token::new(TOKEN),
