@@ -201,7 +201,7 @@ mod tests {
         let path = backup(&folder, &manifest(&[LOG_FILE, STORE_FILE]));
         let whole = fs::read(&path).unwrap();
         let ends = whole.len() - 2 * BLOCK as usize;
-        for at in (0..ends).filter(|at| at % 7 == 0 || whole[*at] != 0) {
+        for at in (0..ends).filter(|at| at % 13 == 0 || whole[*at] != 0) {
             // In the padding of the last entry, beyond the hash's digits, there is nothing to alter.
             if at >= ends - BLOCK as usize + 64 {
                 break;

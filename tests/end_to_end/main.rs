@@ -1,11 +1,12 @@
 //! The real program from outside: started as a process, fed over HTTP or Kafka, stopped by signals, watched by the
 //! receivers of its webhooks.
 //!
-//! Reading order: [`embedded`] (delivery, changes, stopping), [`isolation`], [`replay`],
+//! Reading order: [`embedded`] (delivery, changes, stopping), [`isolation`], [`replay`], [`backup`],
 //! [`distributed`]; [`program`] and
 //! [`receiver`] are what they stand on.
 #![allow(clippy::duplicate_mod, reason = "both servers' modules bring what they share")]
 
+mod backup;
 mod distributed;
 mod embedded;
 mod isolation;
