@@ -49,6 +49,7 @@ fn cases<L: Log>() -> Vec<(&'static str, Case<L>)> {
         ("an appender fences its predecessor", |w| an_appender_fences_its_predecessor(w).boxed()),
         ("what does not exist is named", |w| what_does_not_exist_is_named(w).boxed()),
         ("records of one key are in one partition", |w| records_of_one_key_are_in_one_partition(w).boxed()),
+        ("row 20: a hot key does not keep others waiting", |w| row_20_a_hot_key_keeps_no_other_waiting(w).boxed()),
         ("ten thousand records arrive once and in order", |w| ten_thousand_records_arrive_once_in_order(w).boxed()),
     ]
 }
@@ -258,6 +259,38 @@ async fn two_members_share_and_hand_over_without_loss<L: Log>(w: World<L>) {
     one.leave().await;
 }
 
+/// A partition with a backlog, and one that always has something new: both go on.
+async fn row_20_a_hot_key_keeps_no_other_waiting<L: Log>(w: World<L>) {
+    const HOT: u32 = 30_000;
+    const COLD: u32 = 10;
+    let input = w.topic("in", 2, &[]).await;
+    // Not all alike, or compression would bring them in one answer of a broker.
+    let random = |n: u32| blake3::hash(&n.to_le_bytes()).to_string().repeat(4);
+    for from in (0..HOT).step_by(5_000) {
+        w.append((from..from + 5_000).map(|n| output(&input, 0, Some("hot"), Some(&random(n)))).collect()).await;
+    }
+    w.append((0..COLD).map(|n| output(&input, 1, None, Some(&n.to_string()))).collect()).await;
+
+    let batch = BatchLimits { records: 1_000, bytes: 8 * 1024 * 1024, time: Duration::from_millis(20) };
+    let mut member = w.join_with("g", &input, "one", batch).await;
+    let (mut hot, mut cold, mut hot_before_cold) = (0, 0, 0);
+    let give_up = Instant::now() + PATIENCE;
+    while hot < HOT {
+        assert!(Instant::now() < give_up, "{hot} hot ones and {cold} others came");
+        let records = member.hear(Duration::from_secs(1)).await;
+        let of_hot = records.iter().filter(|record| record.partition == 0).count() as u32;
+        (hot, cold) = (hot + of_hot, cold + records.len() as u32 - of_hot);
+        if cold < COLD {
+            hot_before_cold = hot;
+        } else if !records.is_empty() {
+            // From now on the other partition has something new at every look.
+            w.append(vec![output(&input, 1, None, Some("more"))]).await;
+        }
+    }
+    assert!(cold >= COLD && hot_before_cold <= HOT / 2, "{hot_before_cold} hot ones came before {COLD} others");
+    member.leave().await;
+}
+
 async fn two_groups_do_not_disturb_each_other<L: Log>(w: World<L>) {
     let input = w.topic("in", 1, &[]).await;
     w.fill(&input, 1, 0..5).await;
@@ -310,6 +343,11 @@ async fn dropping_next_loses_nothing<L: Log>(w: World<L>) {
         match member.member.next().now_or_never() {
             None => dropped += 1,
             Some(input) => seen.extend(member.heard(input.expect("no error"))),
+        }
+        // One that waits for what is not written yet is dropped for certain.
+        if seen.len() == written as usize {
+            assert!(member.member.next().now_or_never().is_none());
+            dropped += 1;
         }
         match time::timeout(Duration::from_micros(200), member.member.next()).await {
             Err(_) => dropped += 1,

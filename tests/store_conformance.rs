@@ -13,12 +13,13 @@ use std::{
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tidings::store::{
-    AttemptQuery, Epoch, Known, NotificationQuery, Parked, Status, Store, StoreError, Waiting, WriteBatch,
+    AttemptQuery, Epoch, Known, NotificationQuery, Parked, Standing, Status, Store, StoreError, Waiting, WriteBatch,
     postgres::Postgres,
     sqlite::{Durability, Sqlite},
 };
 use tidings_core::domain::{
-    Attempt, Day, DestinationId, ErrorClass, NotificationId, Outcome, Position, SubscriptionId, TeamId, Timestamp,
+    Attempt, Day, DestinationId, ErrorClass, Fingerprint, NotificationId, Outcome, Position, SubscriptionId, TeamId,
+    Timestamp,
 };
 
 // === The two benches ===
@@ -106,6 +107,7 @@ fn failed(n: u64, attempt: u32) -> Attempt {
         event_type: "platform.thing".into(),
         event_id: format!("event-{n}").into(),
         position: Position { topic: "tidings.events".into(), partition: 3, offset: n as i64 },
+        content: Some(Fingerprint(n as i64)),
         index_version: 42,
         at: NOON.plus(n as i64 * 60_000 + i64::from(attempt) * 1000),
         duration_ms: 17,
@@ -137,6 +139,7 @@ fn parked(n: u64, destination_hash: u32, due: i64) -> Parked {
         attempts: 1,
         due: Timestamp(due),
         delivery: Bytes::from(vec![0, 255, n as u8]),
+        content: Some(Fingerprint(n as i64)),
     }
 }
 
@@ -156,8 +159,8 @@ async fn all_parked(store: &impl Store) -> Vec<Parked> {
     store.due(0, 1, None, Timestamp(i64::MAX), 1000).await.unwrap()
 }
 
-async fn known(store: &impl Store, n: u64) -> Option<Known> {
-    store.look_up(&[(TODAY, id(n))]).await.unwrap().pop().map(|(_, known)| known)
+async fn known(store: &impl Store, n: u64) -> Option<Standing> {
+    store.look_up(&[(TODAY, id(n))]).await.unwrap().pop().map(|(_, known)| known.standing)
 }
 
 fn fenced_from(answer: Result<(), StoreError>) -> Vec<u32> {
@@ -219,8 +222,8 @@ async fn large_batches_are_one_batch(bench: &impl Bench) {
     store.write(&park((0..3).map(large).collect())).await.unwrap();
     let ids: Vec<_> = (0..12_000).map(|n| (TODAY, id(n))).collect();
     let found = store.look_up(&ids).await.unwrap();
-    assert_eq!(found.iter().filter(|(_, known)| *known == Known::Final(Outcome::Delivered)).count(), 6000);
-    assert_eq!(found.iter().filter(|(_, known)| *known == Known::Parked).count(), 3);
+    assert_eq!(found.iter().filter(|(_, known)| known.standing == Standing::Final(Outcome::Delivered)).count(), 6000);
+    assert_eq!(found.iter().filter(|(_, known)| known.standing == Standing::Parked).count(), 3);
     assert_eq!(store.due(0, 1, None, NOON, 10).await.unwrap()[2].delivery.len(), 9 << 20);
 }
 
@@ -264,7 +267,7 @@ async fn everything_survives_a_restart(bench: &impl Bench) {
     let store = bench.open().await;
     assert_eq!(all_attempts(&store).await, [failed(1, 1)]);
     assert_eq!(all_parked(&store).await, [parked(1, 7, 9)]);
-    assert_eq!(known(&store, 1).await, Some(Known::Parked));
+    assert_eq!(known(&store, 1).await, Some(Standing::Parked));
     assert_eq!(store.acquire(7, "b").await.unwrap(), epoch + 1);
     assert_eq!(store.keep_days(TODAY, Day(TODAY.0 + 2)).await.unwrap(), [Day(TODAY.0 - 1)]);
 }
@@ -284,12 +287,12 @@ async fn a_final_outcome_is_never_overwritten(bench: &impl Bench) {
             .write(&attempts(vec![late.clone(), ended(u64::from(late.attempt) + 10, 1, Outcome::Expired)]))
             .await
             .unwrap();
-        assert_eq!(known(&store, 1).await, Some(Known::Final(Outcome::Delivered)), "after attempt {}", late.attempt);
-        assert_eq!(known(&store, u64::from(late.attempt) + 10).await, Some(Known::Final(Outcome::Expired)));
+        assert_eq!(known(&store, 1).await, Some(Standing::Final(Outcome::Delivered)), "after attempt {}", late.attempt);
+        assert_eq!(known(&store, u64::from(late.attempt) + 10).await, Some(Standing::Final(Outcome::Expired)));
     }
     // Two in one batch: the first stands.
     store.write(&attempts(vec![ended(2, 4, Outcome::Expired), ended(2, 3, Outcome::Delivered)])).await.unwrap();
-    assert_eq!(known(&store, 2).await, Some(Known::Final(Outcome::Expired)));
+    assert_eq!(known(&store, 2).await, Some(Standing::Final(Outcome::Expired)));
     // Another day is another key.
     let tomorrow = Attempt { day: Day(TODAY.0 + 1), ..ended(1, 1, Outcome::Exhausted) };
     store.write(&attempts(vec![tomorrow.clone()])).await.unwrap();
@@ -314,10 +317,10 @@ async fn look_up_tells_what_is_known(bench: &impl Bench) {
     let ids = [1, 2, 3, 4, 5].map(|n| (if n == 4 { far.day } else { TODAY }, id(n)));
     let mut found = store.look_up(&ids).await.unwrap();
     found.sort_by_key(|(id, _)| *id);
-    assert_eq!(
-        found,
-        [(id(1), Known::Parked), (id(2), Known::Final(Outcome::Exhausted)), (id(4), Known::Final(Outcome::Suppressed)),]
-    );
+    let expected =
+        [(1, Standing::Parked), (2, Standing::Final(Outcome::Exhausted)), (4, Standing::Final(Outcome::Suppressed))];
+    let expected = expected.map(|(n, standing)| (id(n), Known { standing, content: Some(Fingerprint(n as i64)) }));
+    assert_eq!(found, expected);
     // The day is part of the key.
     assert_eq!(store.look_up(&[(Day(1), id(1)), (Day(1), id(2))]).await.unwrap(), []);
 }

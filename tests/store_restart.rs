@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tidings::store::{Epoch, Known, Store, StoreError, WriteBatch, postgres::Postgres};
+use tidings::store::{Epoch, Standing, Store, StoreError, WriteBatch, postgres::Postgres};
 use tidings_core::domain::{
     Attempt, Day, DestinationId, NotificationId, Outcome, Position, SubscriptionId, TeamId, Timestamp,
 };
@@ -71,7 +71,7 @@ async fn what_was_acknowledged_survives_and_the_rest_is_written_again() {
     let keys: Vec<_> = (0..WRITERS * BATCHES_OF_EACH * ROWS_OF_EACH).map(|n| (TODAY, id(n))).collect();
     let known = store.look_up(&keys).await.unwrap();
     assert_eq!(known.len(), keys.len());
-    assert!(known.iter().all(|(_, known)| *known == Known::Final(Outcome::Delivered)));
+    assert!(known.iter().all(|(_, known)| known.standing == Standing::Final(Outcome::Delivered)));
     assert_eq!(store.acquire(0, "after").await.unwrap(), epoch + 1, "the fence survives");
 }
 
@@ -96,6 +96,7 @@ fn delivered(n: u64) -> Attempt {
         event_type: "platform.thing".into(),
         event_id: "event".into(),
         position: Position { topic: "tidings.events".into(), partition: 0, offset: n as i64 },
+        content: None,
         index_version: 1,
         at: Timestamp(n as i64),
         duration_ms: 1,

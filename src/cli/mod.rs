@@ -15,6 +15,7 @@ pub mod config;
 pub mod dead_letters;
 pub mod documents;
 pub mod explain;
+pub mod health;
 pub mod history;
 pub mod objects;
 pub mod output;
@@ -74,6 +75,8 @@ pub enum Command {
     Topics(topics::Topics),
     /// Look whether configuration, log, store and keys are as they must be
     Check,
+    /// Ask the process of this configuration whether it is ready: exit code 0 or 1
+    Health,
     /// Publish events: one JSON object per line
     Publish(publish::Publish),
     /// What teams want to hear
@@ -107,6 +110,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Topics(command) => topics::run(command, &settings(global)?).await,
         Command::Check => check::run(global).await,
+        Command::Health => health::run(global).await,
         Command::Publish(command) => publish::run(command, global).await,
         Command::Subscription(command) => objects::run(command, objects::Kind::Subscription, global).await,
         Command::Destination(command) => objects::run(command, objects::Kind::Destination, global).await,

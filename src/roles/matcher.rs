@@ -46,25 +46,53 @@ impl<L: Log> MatcherRole<L> {
                 ready.ok_or(RoleError::NoDirectory)?;
             }
         }
+        let mut patience = Patience::new(self.readiness.clone());
         let mut member = self.log.join(self.group.clone()).await?;
         self.readiness.ready(ROLE);
-        let ended = self.serve(&mut member, &mut stop).await;
-        member.leave().await;
-        ended
+        loop {
+            let ended = self.serve(&mut member, &mut patience, &mut stop).await;
+            member.leave().await;
+            match ended? {
+                Ended::Stopped => return Ok(()),
+                Ended::Refused(error) => {
+                    patience.refused(&error, &mut stop).await;
+                    let Some(again) = self.join_again(&mut patience, &mut stop).await? else { return Ok(()) };
+                    member = again;
+                }
+            }
+        }
     }
 
-    async fn serve(&mut self, member: &mut L::Member, stop: &mut Stop) -> Result<(), RoleError> {
+    /// `None` if the order to stop came first.
+    async fn join_again(&self, patience: &mut Patience, stop: &mut Stop) -> Result<Option<L::Member>, RoleError> {
+        while !stop.is_ordered() {
+            match self.log.join(self.group.clone()).await {
+                Ok(member) => return Ok(Some(member)),
+                Err(LogError::Fenced(why)) => return Err(LogError::Fenced(why).into()),
+                Err(error) => patience.wait(&error, stop).await,
+            }
+        }
+        Ok(None)
+    }
+
+    async fn serve(
+        &mut self,
+        member: &mut L::Member,
+        patience: &mut Patience,
+        stop: &mut Stop,
+    ) -> Result<Ended, RoleError> {
         let mut matcher = Matcher::new(self.options.clone());
-        let mut patience = Patience::new(self.readiness.clone());
         loop {
             let input = tokio::select! {
                 biased;
-                _ = stop.ordered() => return Ok(()),
+                _ = stop.ordered() => return Ok(Ended::Stopped),
                 input = member.next() => input,
             };
             match input {
                 Ok(Input::Records(records)) => {
-                    self.batch(member, &mut matcher, records, &mut patience, stop).await?;
+                    if let Some(error) = self.batch(member, &mut matcher, records, patience, stop).await? {
+                        return Ok(Ended::Refused(error));
+                    }
                 }
                 Ok(Input::Assigned(partitions)) => {
                     matcher.forget();
@@ -91,7 +119,8 @@ impl<L: Log> MatcherRole<L> {
         }
     }
 
-    /// Commits records as one batch or several, each against the newest snapshot of its time.
+    /// Commits records as one batch or several, each against the newest snapshot of its time. Answers with the error
+    /// of a log that will not take them as they are.
     async fn batch(
         &mut self,
         member: &mut L::Member,
@@ -99,7 +128,7 @@ impl<L: Log> MatcherRole<L> {
         mut records: Vec<Record>,
         patience: &mut Patience,
         stop: &mut Stop,
-    ) -> Result<(), RoleError> {
+    ) -> Result<Option<LogError>, RoleError> {
         while !records.is_empty() {
             let started = Instant::now();
             let directory = self.view.current().ok_or(RoleError::NoDirectory)?;
@@ -115,17 +144,26 @@ impl<L: Log> MatcherRole<L> {
                     Err(LogError::Aborted(why)) | Err(LogError::Unavailable(why)) => {
                         matcher.forget();
                         facts::commit_aborted(ROLE, &why);
-                        return Ok(());
+                        return Ok(None);
                     }
-                    Err(error) => return Err(error.into()),
+                    Err(LogError::Fenced(why)) => return Err(LogError::Fenced(why).into()),
+                    Err(error) => return Ok(Some(error)),
                 }
             }
             patience.served();
             state_facts(&batch, &records[..batch.taken], directory.version(), started.elapsed());
             records.drain(..batch.taken);
         }
-        Ok(())
+        Ok(None)
     }
+}
+
+/// Why a membership of the group ended.
+enum Ended {
+    Stopped,
+    /// An output topic is missing, forbidden, or takes no records of this size; the dead letters' for one. Nothing goes
+    /// on and nothing is lost until somebody has mended it: whoever joins gets the same records again.
+    Refused(LogError),
 }
 
 /// Stated once the batch is committed, so that an aborted one is not counted twice.
@@ -176,6 +214,12 @@ impl Patience {
             _ = tokio::time::sleep(self.backoff) => {}
         }
         self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
+    }
+
+    /// Waits before another try that most likely fails as well.
+    async fn refused(&mut self, error: &LogError, stop: &mut Stop) {
+        self.readiness.not_ready(ROLE, format!("what is matched cannot be written: {error}"));
+        self.wait(error, stop).await;
     }
 
     fn served(&mut self) {

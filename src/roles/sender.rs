@@ -48,6 +48,8 @@ pub struct SenderRole<L, S, Ch, Cl> {
 }
 
 const ROLE: &str = "send";
+/// The condition that dead letters can be written, beside the role's own.
+const DEAD_LETTERS: &str = "deadletters";
 /// The first wait after a failure, doubled up to [`MAX_BACKOFF`].
 const BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
@@ -195,7 +197,7 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
 
     async fn heard(&mut self, next: Result<log::Input, LogError>) -> Result<Option<Input>, RoleError> {
         match next {
-            Ok(log::Input::Records(records)) => Ok(Some(self.deliveries(records).await)),
+            Ok(log::Input::Records(records)) => Ok(Some(self.deliveries(records))),
             Ok(log::Input::Assigned(partitions)) => {
                 let partitions: Vec<_> = partitions.into_iter().map(|(partition, _)| partition).collect();
                 facts::partitions_assigned(ROLE, &partitions);
@@ -217,14 +219,16 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
         }
     }
 
-    async fn deliveries(&mut self, records: Vec<Record>) -> Input {
+    fn deliveries(&mut self, records: Vec<Record>) -> Input {
         let mut incoming = Vec::with_capacity(records.len());
         for record in records {
             let raw = record.value.clone().unwrap_or_default();
             let delivery = match codec::decode_delivery(&raw) {
                 Ok(delivery) => Some(Arc::new(delivery)),
                 Err(poison) => {
-                    set_aside(&self.role.log, &self.role.deadletters, &record, &poison).await;
+                    let (log, topic) = (self.role.log.clone(), self.role.deadletters.clone());
+                    let (record, readiness) = (record.clone(), self.role.readiness.clone());
+                    self.jobs.spawn(async move { set_aside(&log, &topic, &record, &poison, &readiness).await });
                     None
                 }
             };
@@ -238,6 +242,7 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
     async fn perform(&mut self, effect: Effect) -> Result<(), RoleError> {
         let role = self.role;
         match effect {
+            Effect::Conflict(delivery) => facts::id_conflict(&delivery.position, delivery.id),
             Effect::Acquire(partition, lease) => {
                 let (store, owner, readiness) =
                     (role.store.clone(), role.group.instance.clone(), role.readiness.clone());
@@ -333,16 +338,25 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
 }
 
 /// A delivery that cannot be read goes to the dead letters before its offset counts as settled.
-async fn set_aside<L: Log>(log: &L, topic: &Arc<str>, record: &Record, poison: &Poison) {
+async fn set_aside<L: Log>(
+    log: &L,
+    topic: &Arc<str>,
+    record: &Record,
+    poison: &Poison,
+    readiness: &Readiness,
+) -> Input {
     let DeadLetter { key, value, headers } = codec::dead_letter(record, poison);
     let letter = Output { topic: topic.clone(), partition: None, key, value, headers };
     let mut backoff = BACKOFF;
     while let Err(error) = log.append(vec![letter.clone()]).await {
         facts::log_failed(ROLE, &error);
+        readiness.not_ready(DEAD_LETTERS, "the dead-letter topic cannot be written");
         tokio::time::sleep(backoff).await;
         backoff = (backoff * 2).min(MAX_BACKOFF);
     }
+    readiness.ready(DEAD_LETTERS);
     facts::dead_lettered(&record.position(), poison.reason.as_str(), &poison.detail);
+    Input::SetAside(record.partition, record.offset)
 }
 
 fn numbers(partitions: &[TopicPartition]) -> Vec<u32> {

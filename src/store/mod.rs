@@ -24,7 +24,7 @@ use serde::Serialize;
 use tidings_core::domain::{
     Attempt, Day, DestinationId, ErrorClass, NotificationId, Outcome, SubscriptionId, TeamId, Timestamp,
 };
-pub use tidings_core::domain::{DueCursor, Epoch, Known, Parked, WriteBatch};
+pub use tidings_core::domain::{DueCursor, Epoch, Known, Parked, Standing, WriteBatch};
 
 /// Why a store refused. Callers decide on the variant; the text is for operators.
 #[derive(Clone, Debug, thiserror::Error)]

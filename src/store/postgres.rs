@@ -8,8 +8,8 @@ mod days;
 use std::{collections::BTreeSet, time::Duration};
 
 use sqlx::{
-    AssertSqlSafe, Connection, PgConnection, PgPool, Postgres as Database, Row, SqlSafeStr,
-    migrate::{MigrateError, Migration, MigrationType, Migrator},
+    AssertSqlSafe, Connection, PgConnection, PgPool, Postgres as Database, Row,
+    migrate::{MigrateError, Migrator},
     pool::PoolConnection,
     postgres::{PgBindIterExt, PgConnectOptions, PgPoolOptions, PgRow},
 };
@@ -100,7 +100,8 @@ async fn insert_attempts(connection: &mut PgConnection, attempts: &[&Attempt]) -
         .bind(attempts.iter().map(|a| a.message.as_deref().map(storable)).bind_iter())
         .bind(attempts.iter().map(|a| a.response.as_deref().map(storable)).bind_iter())
         .bind(attempts.iter().map(|a| a.outcome.map(|outcome| outcome.as_str())).bind_iter())
-        .bind(attempts.iter().map(|a| a.next_attempt_at.map(|due| due.0)).bind_iter());
+        .bind(attempts.iter().map(|a| a.next_attempt_at.map(|due| due.0)).bind_iter())
+        .bind(attempts.iter().map(|a| a.content.map(|content| content.0)).bind_iter());
     query.execute(connection).await?;
     Ok(())
 }
@@ -116,6 +117,7 @@ async fn park(connection: &mut PgConnection, parked: &[&Parked]) -> Result<(), S
         .bind(parked.iter().map(|p| i64::from(p.attempts)).bind_iter())
         .bind(parked.iter().map(|p| p.due.0).bind_iter())
         .bind(parked.iter().map(|p| &p.delivery[..]).bind_iter())
+        .bind(parked.iter().map(|p| p.content.map(|content| content.0)).bind_iter())
         .bind(distinct(parked.iter().map(|p| p.day)));
     query.execute(connection).await?;
     Ok(())
@@ -328,9 +330,10 @@ impl Columns for PgRow {
 }
 
 fn migrations() -> Migrator {
-    let store = include_str!("../../migrations/postgres/0001_store.sql").into_sql_str();
-    let mut migrator =
-        Migrator::with_migrations(vec![Migration::new(1, "store".into(), MigrationType::Simple, store, false)]);
+    let mut migrator = Migrator::with_migrations(vec![
+        rows::migration(1, "store", include_str!("../../migrations/postgres/0001_store.sql")),
+        rows::migration(2, "content", include_str!("../../migrations/postgres/0002_content.sql")),
+    ]);
     // An older program beside a newer one's tables goes on: migrations only add.
     migrator.set_ignore_missing(true);
     migrator

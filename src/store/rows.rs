@@ -5,11 +5,17 @@
 
 use std::{borrow::Cow, collections::HashMap, str::FromStr, sync::Arc};
 
+use sqlx::{
+    SqlSafeStr,
+    migrate::{Migration, MigrationType},
+};
 use tidings_core::domain::{
-    Attempt, Day, DestinationId, NotificationId, Outcome, Position, SubscriptionId, TeamId, Timestamp,
+    Attempt, Day, DestinationId, Fingerprint, NotificationId, Outcome, Position, SubscriptionId, TeamId, Timestamp,
 };
 
-use super::{AttemptQuery, Known, Notification, NotificationQuery, Parked, Status, StoreError, Waiting, WriteBatch};
+use super::{
+    AttemptQuery, Known, Notification, NotificationQuery, Parked, Standing, Status, StoreError, Waiting, WriteBatch,
+};
 
 pub const ACQUIRE: &str = include_str!("queries/acquire.sql");
 pub const DUE: &str = include_str!("queries/due.sql");
@@ -43,6 +49,11 @@ pub enum Value {
 pub struct Listing {
     pub sql: String,
     pub values: Vec<Value>,
+}
+
+/// A step of a store's tables, in a transaction of its own.
+pub fn migration(version: i64, name: &'static str, sql: &'static str) -> Migration {
+    Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
 }
 
 /// Text as a column takes it.
@@ -94,6 +105,7 @@ pub fn attempt(row: &impl Columns) -> Result<Attempt, StoreError> {
             partition: number(row, "source_partition")?,
             offset: number(row, "source_offset")?,
         },
+        content: content(row)?,
         index_version: number(row, "index_version")?,
         at: Timestamp(number(row, "at")?),
         duration_ms: number(row, "duration_ms")?,
@@ -129,6 +141,7 @@ pub fn parked(row: &impl Columns) -> Result<Parked, StoreError> {
         attempts: number(row, "attempts")?,
         due: Timestamp(number(row, "due")?),
         delivery: row.bytes("delivery")?.ok_or_else(|| missing("delivery"))?.into(),
+        content: content(row)?,
     })
 }
 
@@ -140,9 +153,10 @@ pub fn waiting(row: &impl Columns) -> Result<Waiting, StoreError> {
 pub fn known<R: Columns>(rows: &[R]) -> Result<Vec<(NotificationId, Known)>, StoreError> {
     let mut known = HashMap::with_capacity(rows.len());
     for row in rows {
+        let (id, content) = (notification_id(row)?, content(row)?);
         match word(row, "outcome")? {
-            Some(outcome) => drop(known.insert(notification_id(row)?, Known::Final(outcome))),
-            None => drop(known.entry(notification_id(row)?).or_insert(Known::Parked)),
+            Some(outcome) => drop(known.insert(id, Known { standing: Standing::Final(outcome), content })),
+            None => drop(known.entry(id).or_insert(Known { standing: Standing::Parked, content })),
         }
     }
     Ok(known.into_iter().collect())
@@ -196,6 +210,10 @@ fn notification_id(row: &impl Columns) -> Result<NotificationId, StoreError> {
     let length = bytes.len();
     let id = bytes.try_into().map_err(|_| unreadable("notification", format!("{length} bytes; an id has 16")))?;
     Ok(NotificationId(id))
+}
+
+fn content(row: &impl Columns) -> Result<Option<Fingerprint>, StoreError> {
+    Ok(row.number("content")?.map(Fingerprint))
 }
 
 fn number<N: TryFrom<i64>>(row: &impl Columns, name: &str) -> Result<N, StoreError> {

@@ -9,8 +9,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use serde_json::json;
 use sqlx::{
-    AssertSqlSafe, Connection, Row, SqlSafeStr, SqliteConnection, SqlitePool,
-    migrate::{MigrateError, Migration, MigrationType, Migrator},
+    AssertSqlSafe, Connection, Row, SqliteConnection, SqlitePool,
+    migrate::{MigrateError, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 use tidings_core::domain::{Attempt, Day, NotificationId, TeamId, Timestamp};
@@ -206,9 +206,10 @@ fn keys(ids: &[(Day, NotificationId)]) -> String {
 }
 
 fn migrations() -> Migrator {
-    let store = include_str!("../../migrations/sqlite/0001_store.sql").into_sql_str();
-    let mut migrator =
-        Migrator::with_migrations(vec![Migration::new(1, "store".into(), MigrationType::Simple, store, false)]);
+    let mut migrator = Migrator::with_migrations(vec![
+        rows::migration(1, "store", include_str!("../../migrations/sqlite/0001_store.sql")),
+        rows::migration(2, "content", include_str!("../../migrations/sqlite/0002_content.sql")),
+    ]);
     // An older program beside a newer one's tables goes on: migrations only add.
     migrator.set_ignore_missing(true);
     migrator

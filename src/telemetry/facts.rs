@@ -145,6 +145,12 @@ pub fn sender_load(load: SenderLoad) {
     gauge!("tidings_unsettled").set(load.unsettled as f64);
 }
 
+/// Another event came under the id of an earlier one, and was not sent.
+pub fn id_conflict(position: &Position, notification: NotificationId) {
+    counter!("tidings_id_conflicts_total").increment(1);
+    tracing::warn!(%position, %notification, "another event has this one's id: the first was sent, this one is not");
+}
+
 pub fn parked(count: u64) {
     gauge!("tidings_parked").set(count as f64);
 }
@@ -268,6 +274,7 @@ mod tests {
         dead_letters_retried(1);
         commit_aborted("match", "");
         directory_folded("match", 1, 1, 1, 0);
+        id_conflict(&position, NotificationId([1; 16]));
         attempt_made(&attempt(position));
         notification_ended(Outcome::Delivered);
         delivered_at_first_attempt(Duration::from_millis(3));
@@ -294,6 +301,7 @@ mod tests {
             event_type: "a.b".into(),
             event_id: "1".into(),
             position,
+            content: None,
             index_version: 1,
             at: Timestamp(0),
             duration_ms: 12,

@@ -61,6 +61,12 @@ pub const METRICS: &[Metric] = &[
     gauge("tidings_subscriptions", &[], "Active subscriptions in the directory."),
     gauge("tidings_destinations", &[], "Active destinations in the directory."),
     gauge("tidings_directory_problems", &[], "Directory keys that are inactive because their record is invalid."),
+    counter(
+        "tidings_id_conflicts_total",
+        &[],
+        "Notifications not sent because another event came first under the same team, source and event id; \
+         a producer uses ids twice.",
+    ),
     gauge("tidings_queued", &[], "Notifications in the sender's memory, waiting for their turn."),
     gauge("tidings_queued_bytes", &[], "Bytes of the notifications that wait in the sender's memory."),
     gauge("tidings_in_flight", &[], "Requests waiting for an answer."),

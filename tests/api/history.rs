@@ -23,6 +23,7 @@ fn attempt(team: &str, n: u8, number: u32, outcome: Option<Outcome>) -> Attempt 
         event_type: "replicated.customer.created".into(),
         event_id: format!("evt-{n}").into(),
         position: Position { topic: "tidings.events".into(), partition: 0, offset: i64::from(n) },
+        content: None,
         index_version: 1,
         at,
         duration_ms: 12,

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A key ring of these tests.
-const KEYS: &str = "test:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+pub const KEYS: &str = "test:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 const EVENTS: usize = 1_000;
 /// The id under which a schema registry would know the type.
 const SCHEMA: u32 = 7;
@@ -121,7 +121,7 @@ async fn nothing_is_lost_while_processes_come_and_go() {
 }
 
 /// Runs a command that ends by itself.
-async fn succeeds(folder: &Path, arguments: &[&str], settings: &[String]) {
+pub async fn succeeds(folder: &Path, arguments: &[&str], settings: &[String]) {
     let mut program = Program::start(folder, "tool", arguments, settings);
     let (status, _) = program.ended(Duration::from_secs(60)).await;
     assert!(status.success(), "{arguments:?}: {}", program.log());

@@ -2,7 +2,7 @@
 //! receivers of its webhooks.
 //!
 //! Reading order: [`embedded`] (delivery, changes, stopping), [`isolation`], [`replay`], [`backup`],
-//! [`distributed`]; [`program`] and
+//! [`distributed`], [`lost_store`]; [`program`] and
 //! [`receiver`] are what they stand on.
 #![allow(clippy::duplicate_mod, reason = "both servers' modules bring what they share")]
 
@@ -12,6 +12,7 @@ mod embedded;
 mod isolation;
 #[path = "../support/kafka.rs"]
 mod kafka;
+mod lost_store;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod program;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tidings::store::{
-    AttemptQuery, DueCursor, Epoch, Guard, Known, Notification, NotificationQuery, Parked, Store, StoreError, Waiting,
-    WriteBatch,
+    AttemptQuery, DueCursor, Epoch, Guard, Known, Notification, NotificationQuery, Parked, Standing, Store, StoreError,
+    Waiting, WriteBatch,
 };
 use tidings_core::domain::{Attempt, Day, NotificationId, TeamId, Timestamp};
 
@@ -122,15 +122,11 @@ impl Store for SimStore {
         let found = {
             let state = self.world.state();
             let known = |key: &(Day, NotificationId)| {
-                if let Some(row) = state
-                    .store
-                    .attempts
-                    .range((key.0, key.1, 0)..=(key.0, key.1, u32::MAX))
-                    .find_map(|(_, row)| row.outcome)
-                {
-                    return Some((key.1, Known::Final(row)));
-                }
-                state.store.parked.contains_key(key).then_some((key.1, Known::Parked))
+                let mut rows = state.store.attempts.range((key.0, key.1, 0)..=(key.0, key.1, u32::MAX));
+                let ended = rows.find_map(|(_, row)| Some((Standing::Final(row.outcome?), row.content)));
+                let parked = || state.store.parked.get(key).map(|row| (Standing::Parked, row.content));
+                let (standing, content) = ended.or_else(parked)?;
+                Some((key.1, Known { standing, content }))
             };
             ids.iter().filter_map(known).collect()
         };

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Day, DestinationId, NotificationId, Position, SubscriptionId, TeamId, Timestamp};
+use super::{Day, DestinationId, Fingerprint, NotificationId, Position, SubscriptionId, TeamId, Timestamp};
 
 /// One row of the attempts table. Attempt 0 records an outcome without a try.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,6 +21,9 @@ pub struct Attempt {
     /// Where the event stands, to read it again.
     #[serde(skip)]
     pub position: Position,
+    /// Of the event as it was sent, to tell a repeat from another event under the same id.
+    #[serde(skip)]
+    pub content: Option<Fingerprint>,
     pub index_version: i64,
     /// When the attempt started, or the outcome was decided.
     pub at: Timestamp,

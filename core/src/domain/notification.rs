@@ -45,6 +45,10 @@ pub struct Delivery {
     pub event: Bytes,
 }
 
+/// Tells one event's bytes from another's, with 64 bits: good for counting conflicts, never for deciding what is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint(pub i64);
+
 /// The fixed hash that places a destination: its delivery partition is this modulo the partition count.
 pub fn destination_hash(team: &TeamId, destination: &DestinationId) -> u32 {
     let mut hasher = blake3::Hasher::new();
@@ -67,6 +71,14 @@ impl Delivery {
     /// Where age and latency start: what is too old to be sent by itself is not when a person has it sent.
     pub fn begins_at(&self) -> Timestamp {
         self.replayed_at.unwrap_or(self.recorded_at)
+    }
+
+    /// Of the event's value as the producer wrote it. Fixed for ever, since the store keeps it.
+    pub fn content(&self) -> Fingerprint {
+        let hash = blake3::hash(&self.event);
+        let mut first = [0; 8];
+        first.copy_from_slice(&hash.as_bytes()[..8]);
+        Fingerprint(i64::from_le_bytes(first))
     }
 }
 

@@ -2,14 +2,21 @@
 
 use bytes::Bytes;
 
-use super::{Attempt, Day, DestinationId, NotificationId, Outcome, SubscriptionId, TeamId, Timestamp};
+use super::{Attempt, Day, DestinationId, Fingerprint, NotificationId, Outcome, SubscriptionId, TeamId, Timestamp};
 
 /// Raised each time a delivery partition changes hands; a write with an older one is refused.
 pub type Epoch = i64;
 
 /// What the store knows of a notification that comes (again) from the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Known {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub standing: Standing,
+    /// Of the event that was first under its id; `None` in rows from before it was written down.
+    pub content: Option<Fingerprint>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
     Final(Outcome),
     Parked,
 }
@@ -29,6 +36,8 @@ pub struct Parked {
     pub due: Timestamp,
     /// The delivery record's value, to go on with.
     pub delivery: Bytes,
+    /// Of the event in `delivery`.
+    pub content: Option<Fingerprint>,
 }
 
 /// One transaction of a sender. Applied in field order.

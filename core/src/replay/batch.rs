@@ -79,7 +79,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::domain::Outcome;
+    use crate::domain::{Outcome, Standing};
 
     fn found(id: u8, day: i32) -> Rematched {
         let value = Some(Bytes::from(vec![id]));
@@ -93,8 +93,8 @@ mod tests {
             found: vec![found(1, 9), found(2, 10), found(3, 10), found(4, 11), found(4, 11)],
             ..Batch::default()
         };
-        let known =
-            [(NotificationId([2; 16]), Known::Final(Outcome::Exhausted)), (NotificationId([3; 16]), Known::Parked)];
+        let known = [(2, Standing::Final(Outcome::Exhausted)), (3, Standing::Parked)]
+            .map(|(id, standing)| (NotificationId([id; 16]), Known { standing, content: None }));
         let (outputs, counts) = batch.settle(&known, Day(10));
         let written: Vec<&[u8]> = outputs.iter().map(|output| output.value.as_deref().unwrap()).collect();
         assert_eq!(written, [&[1][..], &[4]]);

@@ -71,6 +71,8 @@ pub const MAX_LOAD: u32 = 500;
 pub const LOAD_AHEAD_MS: i64 = 60_000;
 /// A lane that has never been answered holds this many notifications; more are parked.
 pub const UNPROVEN_QUEUE: usize = 64;
+/// Records that may be on their way to the dead letters before reading stops.
+pub const MAX_ASIDE: usize = 64;
 /// The furthest that a notification without a failed attempt is put off at once.
 pub const MAX_SPILL_MS: i64 = 300_000;
 /// After this long without room for records, partitions are paused instead of left unread.
@@ -89,7 +91,7 @@ pub struct LaneId(pub u64);
 pub struct Incoming {
     pub partition: u32,
     pub offset: i64,
-    /// `None`: it could not be read and has been set aside already. Its offset still counts.
+    /// `None`: it cannot be read. It is being set aside, and its offset is settled by [`Input::SetAside`].
     pub delivery: Option<Arc<Delivery>>,
     /// The record's value as it was, for parking.
     pub raw: Bytes,
@@ -102,6 +104,8 @@ pub enum Input {
     /// The answer to [`Effect::Acquire`]: the partition's fence has been raised to this epoch.
     Acquired(u32, Lease, Epoch),
     Deliveries(Vec<Incoming>),
+    /// The record of this partition and offset, which could not be read, is in the dead letters.
+    SetAside(u32, i64),
     /// The answer to [`Effect::LookUp`]: the known ones.
     LookedUp(Lookup, Vec<(NotificationId, Known)>),
     Answered(Ticket, Answered),
@@ -153,6 +157,8 @@ pub struct Answered {
 /// What is to be done, in this order.
 #[derive(Clone, Debug)]
 pub enum Effect {
+    /// To be counted: the event behind this delivery has the id of another one, which came first and has won.
+    Conflict(Arc<Delivery>),
     /// Raise the fence of a partition, until it succeeds; answer [`Input::Acquired`].
     Acquire(u32, Lease),
     /// Ask the store; answer [`Input::LookedUp`].

@@ -12,8 +12,8 @@ use crate::{
     codec,
     directory::Directory,
     domain::{
-        Chance, Day, Delivery, DestinationId, ErrorClass, NotificationId, Outcome, Position, Record, SubscriptionId,
-        TeamId, Timestamp, notification::destination_hash,
+        Chance, Day, Delivery, DestinationId, ErrorClass, Known, NotificationId, Outcome, Position, Record, Standing,
+        SubscriptionId, TeamId, Timestamp, notification::destination_hash,
     },
 };
 
@@ -26,9 +26,11 @@ struct Bench {
     offset: i64,
     sends: Vec<(Ticket, String, u32)>,
     parked: BTreeMap<NotificationId, Timestamp>,
+    known: BTreeMap<NotificationId, Known>,
     ended: BTreeMap<NotificationId, Outcome>,
     committed: i64,
     released: bool,
+    conflicts: usize,
 }
 
 const START: Timestamp = Timestamp(1_790_000_000_000);
@@ -74,9 +76,11 @@ impl Bench {
             offset: 0,
             sends: Vec::new(),
             parked: BTreeMap::new(),
+            known: BTreeMap::new(),
             ended: BTreeMap::new(),
             committed: 0,
             released: false,
+            conflicts: 0,
         };
         bench.feed(Input::Assigned(vec![0]));
         bench
@@ -97,7 +101,14 @@ impl Bench {
     fn perform(&mut self, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Acquire(partition, lease) => Some(Input::Acquired(partition, lease, 1)),
-            Effect::LookUp(lookup, _) => Some(Input::LookedUp(lookup, Vec::new())),
+            Effect::LookUp(lookup, ids) => {
+                let known = ids.iter().filter_map(|(_, id)| Some((*id, *self.known.get(id)?)));
+                Some(Input::LookedUp(lookup, known.collect()))
+            }
+            Effect::Conflict(_) => {
+                self.conflicts += 1;
+                None
+            }
             Effect::Send(ticket, attempting) => {
                 self.sends.push((ticket, attempting.destination.id.to_string(), attempting.attempt));
                 None
@@ -241,6 +252,36 @@ fn a_repeated_record_joins_the_one_in_memory() {
     bench.answer_all("ops", None);
     bench.wait(1_000);
     assert_eq!(bench.committed, 2);
+}
+
+#[test]
+fn row_13_another_event_under_a_known_id_is_counted_and_not_sent() {
+    let another = |first: &Incoming, offset: i64| {
+        let mut delivery = Delivery::clone(first.delivery.as_ref().unwrap());
+        delivery.event = Bytes::from_static(b"another");
+        Incoming { offset, delivery: Some(Arc::new(delivery)), ..first.clone() }
+    };
+    let mut bench = Bench::new(&[("ops", json!({}))], Options::default());
+    let first = bench.incoming("ops", "ops");
+    let (same, other) = (Incoming { offset: 1, ..first.clone() }, another(&first, 2));
+    bench.feed(Input::Deliveries(vec![first.clone(), same, other]));
+    assert_eq!((bench.sends.len(), bench.conflicts), (1, 1), "while the first is in memory");
+    bench.answer_all("ops", None);
+    bench.wait(1_000);
+    assert_eq!(bench.committed, 3);
+
+    let delivery = first.delivery.as_ref().unwrap();
+    let standing = Standing::Final(Outcome::Delivered);
+    for (content, conflicts) in [(None, 1), (Some(delivery.content()), 2)] {
+        bench.known.insert(delivery.id, Known { standing, content });
+        let (same, other) =
+            (Incoming { offset: bench.committed, ..first.clone() }, another(&first, bench.committed + 1));
+        bench.feed(Input::Deliveries(vec![same]));
+        bench.feed(Input::Deliveries(vec![other]));
+        bench.wait(1_000);
+        assert_eq!((bench.sends.len(), bench.conflicts), (0, conflicts), "known with {content:?}");
+    }
+    assert_eq!(bench.committed, 7);
 }
 
 #[test]

@@ -117,7 +117,13 @@ impl LocalMember {
                 }
                 match owned.partition.look(owned.position, &mut budget, &mut records) {
                     Looked::Next(next) => owned.position = next,
-                    Looked::Cold { end } => cold = cold.or(Some((at, end))),
+                    Looked::Cold { end } => {
+                        cold = cold.or(Some((at, end)));
+                        // Its turn: partitions that always have something in memory must not keep it from the file.
+                        if i == 0 {
+                            break;
+                        }
+                    }
                 }
             }
             match cold {

@@ -3,7 +3,7 @@
 -- for each row walked, and the walk ends at the limit.
 SELECT a.day, a.notification, a.attempt, a.team, a.subscription, a.destination, a.event_type, a.event_id,
        a.source_topic, a.source_partition, a.source_offset, a.index_version, a.at, a.duration_ms, a.code, a.error,
-       a.message, a.response, a.outcome, a.next_attempt_at,
+       a.message, a.response, a.outcome, a.next_attempt_at, a.content,
        (SELECT p.due FROM parked p WHERE p.day = a.day AND p.notification = a.notification) AS due
 FROM attempts a
 WHERE (a.outcome IS NOT NULL

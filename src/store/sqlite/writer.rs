@@ -142,7 +142,8 @@ async fn write(connection: &mut Transaction<'_, Sqlite>, batch: &WriteBatch) -> 
             .bind(i64::from(parked.destination_hash))
             .bind(i64::from(parked.attempts))
             .bind(parked.due.0)
-            .bind(&parked.delivery[..]);
+            .bind(&parked.delivery[..])
+            .bind(parked.content.map(|content| content.0));
         query.execute(&mut **connection).await?;
     }
     if !batch.unpark.is_empty() {
@@ -153,7 +154,7 @@ async fn write(connection: &mut Transaction<'_, Sqlite>, batch: &WriteBatch) -> 
 }
 
 fn insert_attempts(rows: usize) -> String {
-    const ROW: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    const ROW: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     include_str!("../queries/sqlite/insert_attempts.sql").replace("{rows}", &vec![ROW; rows].join(", "))
 }
 
@@ -182,4 +183,5 @@ fn bind_attempt<'q>(
         .bind(attempt.response.as_deref().map(storable))
         .bind(attempt.outcome.map(|outcome| outcome.as_str()))
         .bind(attempt.next_attempt_at.map(|due| due.0))
+        .bind(attempt.content.map(|content| content.0))
 }

@@ -116,6 +116,7 @@ fn row(
         event_type: delivery.event_type.clone(),
         event_id: delivery.event_id.clone(),
         position: delivery.position.clone(),
+        content: Some(delivery.content()),
         index_version: delivery.index_version,
         at: answer.at,
         duration_ms: answer.duration_ms,

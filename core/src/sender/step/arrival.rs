@@ -1,6 +1,6 @@
 //! Deliveries come in: looked up, held against the directory, and given their place.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     super::{Effect, Incoming, LaneId, Lookup, MAX_SPILL_MS, Ticket, UNPROVEN_QUEUE, lane::Lane, partition::Stage},
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     directory::Directory,
-    domain::{Delivery, Destination, Known, NotificationId, Outcome, Timestamp},
+    domain::{Delivery, Destination, Fingerprint, Known, NotificationId, Outcome, Timestamp},
 };
 
 /// What becomes of a notification that is to be sent now.
@@ -25,16 +25,17 @@ impl Sender {
     pub(super) fn deliveries(&mut self, records: Vec<Incoming>, now: Timestamp, out: &mut Vec<Effect>) {
         let mut fresh = Vec::new();
         for record in records {
+            self.aside += usize::from(record.delivery.is_none());
             let Some(partition) = self.partitions.get_mut(&record.partition) else { continue };
             if matches!(partition.stage, Stage::Leaving(..)) {
                 continue;
             }
             partition.open(record.offset);
-            let Some(delivery) = record.delivery else {
-                partition.close(record.offset);
-                continue;
-            };
+            let Some(delivery) = record.delivery else { continue };
             if let Some(item) = self.live.get(&delivery.id).and_then(|ticket| self.items.get_mut(ticket)) {
+                if item.delivery.event != delivery.event {
+                    out.push(Effect::Conflict(delivery));
+                }
                 if item.parked {
                     partition.close(record.offset);
                 } else {
@@ -61,6 +62,14 @@ impl Sender {
         self.look_up(fresh, out);
     }
 
+    /// Whoever owns the partition by now: the letter is written.
+    pub(super) fn set_aside(&mut self, partition: u32, offset: i64) {
+        self.aside -= 1;
+        if let Some(partition) = self.partitions.get_mut(&partition) {
+            partition.close(offset);
+        }
+    }
+
     pub(super) fn look_up(&mut self, tickets: Vec<Ticket>, out: &mut Vec<Effect>) {
         if tickets.is_empty() {
             return;
@@ -78,16 +87,21 @@ impl Sender {
         known: &[(NotificationId, Known)],
         directory: &Directory,
         now: Timestamp,
+        out: &mut Vec<Effect>,
     ) {
-        let known: BTreeSet<NotificationId> = known.iter().map(|(id, _)| *id).collect();
+        let known: BTreeMap<NotificationId, Option<Fingerprint>> =
+            known.iter().map(|(id, known)| (*id, known.content)).collect();
         for ticket in self.lookups.remove(&lookup).unwrap_or_default() {
             let Some(item) = self.items.get(&ticket) else { continue };
             // Final, or parked and so found again by its due time: either way this record is settled.
-            if known.contains(&item.delivery.id) {
-                self.finish(ticket);
-            } else {
+            let Some(content) = known.get(&item.delivery.id) else {
                 self.admit(ticket, directory, now);
+                continue;
+            };
+            if content.is_some_and(|content| content != item.delivery.content()) {
+                out.push(Effect::Conflict(item.delivery.clone()));
             }
+            self.finish(ticket);
         }
     }
 

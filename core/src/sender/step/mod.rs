@@ -18,7 +18,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Effect, Flow, Input, LOAD_AHEAD_MS, LaneId, Load, Lookup, Options, PAUSE_AFTER_MS, Ticket,
+    Effect, Flow, Input, LOAD_AHEAD_MS, LaneId, Load, Lookup, MAX_ASIDE, Options, PAUSE_AFTER_MS, Ticket,
     lane::{Lane, Share},
     ledger::Ledger,
     partition::{Partition, Stage},
@@ -48,6 +48,8 @@ pub struct Sender {
     /// The directory version that they were last held against.
     behind_at: i64,
     next: u64,
+    /// Records on their way to the dead letters.
+    aside: usize,
     from_log: usize,
     from_log_bytes: usize,
     next_commit: Timestamp,
@@ -121,6 +123,7 @@ impl Sender {
             behind: Vec::new(),
             behind_at: i64::MIN,
             next: 0,
+            aside: 0,
             from_log: 0,
             from_log_bytes: 0,
             next_commit: Timestamp(i64::MIN),
@@ -143,7 +146,8 @@ impl Sender {
             Input::Assigned(partitions) => self.assigned(&partitions, out),
             Input::Acquired(partition, lease, epoch) => self.acquired(partition, lease, epoch, out),
             Input::Deliveries(records) => self.deliveries(records, now, out),
-            Input::LookedUp(lookup, known) => self.looked_up(lookup, &known, directory, now),
+            Input::SetAside(partition, offset) => self.set_aside(partition, offset),
+            Input::LookedUp(lookup, known) => self.looked_up(lookup, &known, directory, now, out),
             Input::Answered(ticket, answer) => self.answered(ticket, answer, directory, now, chance),
             Input::Stored => self.stored(),
             Input::Fenced(partitions) => self.fenced(&partitions, out),
@@ -245,7 +249,8 @@ impl Sender {
     pub fn flow(&mut self, now: Timestamp) -> Flow {
         let full = self.from_log >= self.options.max_queued
             || self.from_log_bytes >= self.options.max_queued_bytes
-            || self.lookups.len() >= MAX_LOOKUPS;
+            || self.lookups.len() >= MAX_LOOKUPS
+            || self.aside >= MAX_ASIDE;
         if !full {
             self.full_since = None;
             return Flow::Read;

@@ -36,6 +36,7 @@ impl Sender {
             attempts: item.attempts,
             due,
             delivery: item.raw.clone(),
+            content: Some(item.delivery.content()),
         };
         self.ledger.add(Entry { ticket, partition: item.partition, attempt: row, then: Then::Parked(parked) }, now);
     }
