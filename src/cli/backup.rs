@@ -75,8 +75,9 @@ pub fn restore(command: Restore, global: &Global) -> anyhow::Result<()> {
     if settings.mode == Mode::Distributed {
         bail!("a backup is of the embedded mode; for the distributed mode see docs/OPERATIONS.md");
     }
-    let folder = command.data_dir.unwrap_or(settings.data.dir);
-    let Manifest { program, made_at, files, .. } = backup::restore(&command.file, &folder)?;
+    let folder = command.data_dir.unwrap_or_else(|| settings.data.dir.clone());
+    let Manifest { program, made_at, files, .. } =
+        backup::restore(&command.file, &folder, &settings.topics().events, crate::api::now())?;
     if global.json {
         output::json(&json!({"data_dir": folder, "made_at": made_at, "program": program, "files": files}));
     } else {

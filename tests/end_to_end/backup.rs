@@ -1,6 +1,7 @@
 //! `tidings backup` under load, and an installation made from it after the first one is gone.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     process::Command,
@@ -142,6 +143,14 @@ async fn nothing_acknowledged_before_a_backup_is_lost_and_nothing_after_it_is_ta
     let published: Vec<Value> = (0..after + AFTER - before).map(|n| unnamed(&format!("new-{n}"))).collect();
     api.publish(&published).await;
     wait_for(&restored, "hook", (0..published.len()).map(|n| format!("new-{n}"))).await;
+
+    // No id of these is one that a receiver has seen for another event, although none of them has one of its own.
+    let seen = |receiver: &Receiver, mark: &'static str| -> BTreeSet<String> {
+        let receipts = receiver.receipts();
+        let marked = receipts.iter().filter(|receipt| String::from_utf8_lossy(&receipt.body).contains(mark));
+        marked.map(|receipt| receipt.notification().to_owned()).collect()
+    };
+    assert!(seen(&restored, "\"new-").is_disjoint(&seen(&receiver, "\"load-")));
 
     // Every event that was acknowledged before the backup has its outcome.
     let mut marks = received(&receiver, "hook");

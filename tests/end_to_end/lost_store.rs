@@ -14,9 +14,9 @@ use tidings_core::domain::{Timestamp, TopicPartition};
 use tokio::time::sleep;
 
 use crate::{
-    distributed::{KEYS, succeeds},
+    distributed::{self, succeeds},
     kafka, postgres,
-    program::{Api, Program, common, event},
+    program::{Api, Program, event},
     receiver::{Receiver, notifications},
 };
 
@@ -91,18 +91,8 @@ async fn a_lost_store_is_rebuilt_from_its_last_dump_and_the_log() {
     let (folder, receiver) = (tempfile::tempdir().unwrap(), Receiver::start().await);
     let prefix = kafka::unique("lost") + ".";
     let settings = |name: &str| {
-        let mut settings = common();
-        settings.extend([
-            "mode=distributed".to_owned(),
-            format!("log.kafka.brokers={}", kafka::brokers().unwrap()),
-            format!("log.topic_prefix={prefix}"),
-            "log.replication=1".to_owned(),
-            format!("log.partitions={PARTITIONS}"),
-            format!("store.url={store}"),
-            format!("secrets.keys={KEYS}"),
-            format!("process.name={name}"),
-            "api.listen=127.0.0.1:0".to_owned(),
-        ]);
+        let mut settings = distributed::settings(&prefix, &store, name);
+        settings.push(format!("log.partitions={PARTITIONS}"));
         settings
     };
     let start = |role: &str| Program::start(folder.path(), role, &[role], &settings(role));

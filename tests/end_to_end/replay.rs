@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
+    distributed::{self, succeeds},
+    kafka, postgres,
     program::{Api, Program, event},
     receiver::{Receiver, notifications},
 };
@@ -93,14 +95,55 @@ async fn what_was_matched_then_is_matched_again_whatever_has_changed_since() {
 
 #[tokio::test]
 async fn a_replay_that_was_killed_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = async || {
+        let (program, api) = Program::up(folder.path(), ONE_PARTITION).await;
+        (vec![program], api)
+    };
+    killed_in_the_middle(TOPIC, start, async || lose_store(folder.path())).await;
+}
+
+#[tokio::test]
+async fn a_replay_that_was_killed_goes_on_where_it_was_on_kafka_too() {
+    let Some(store) = postgres::database("replay").await else { return };
+    if kafka::log().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let prefix = kafka::unique("replay") + ".";
+    let settings = |role: &str| {
+        let mut settings = distributed::settings(&prefix, &store, role);
+        settings.push("log.partitions=1".to_owned());
+        settings
+    };
+    succeeds(folder.path(), &["topics", "create"], &settings("tool")).await;
+    let start = async || {
+        // The API comes first: it is the one to be killed.
+        let roles = ["api", "match", "send"];
+        let programs = roles.map(|role| Program::start(folder.path(), role, &[role], &settings(role)));
+        let api = programs[0].api().await;
+        (programs.into(), api)
+    };
+    let lose = async || drop(postgres::database("replay").await);
+    killed_in_the_middle(&format!("{prefix}events"), start, lose).await;
+}
+
+/// Publishes, loses the store, and kills the first of the processes while it replays.
+async fn killed_in_the_middle(
+    topic: &str,
+    start: impl AsyncFn() -> (Vec<Program>, Api),
+    lose_store: impl AsyncFn() -> (),
+) {
     /// A batch is at most 4 MiB of events, so these are at least ten.
     const EVENTS: usize = 12_000;
     const EVENT_BYTES: usize = 4_000;
     const HEARD: usize = EVENTS / 20;
-    let (folder, receiver) = (tempfile::tempdir().unwrap(), Receiver::start().await);
-    let (mut program, api) = Program::up(folder.path(), ONE_PARTITION).await;
+    let receiver = Receiver::start().await;
+    let (mut programs, api) = start().await;
     api.destination("hook", &receiver.url("ok", "hook"), json!({})).await;
     api.subscription("all", &["hook"], &["hook"]).await;
+    // A change holds in every process within a second.
+    sleep(Duration::from_secs(1)).await;
     let events = (0..EVENTS).map(|n| {
         let mut event = event(&format!("e{n}"), if n % 20 == 0 { "hook" } else { "nobody" });
         event["data"]["filling"] = json!("x".repeat(EVENT_BYTES));
@@ -108,29 +151,39 @@ async fn a_replay_that_was_killed_goes_on_where_it_was() {
     });
     api.publish(&events.collect::<Vec<_>>()).await;
     receiver.wait_for(HEARD, Duration::from_secs(60)).await;
-    program.stopped().await;
+    settled(&receiver).await;
+    // What was matched then is matched again, also if it would match nothing now.
+    api.subscription("all", &["nobody-else"], &["hook"]).await;
+    stop(&mut programs).await;
     assert_eq!(receiver.count(), HEARD);
 
-    lose_store(folder.path());
-    let (mut program, api) = Program::up(folder.path(), ONE_PARTITION).await;
-    let request = json!({"topic": TOPIC, "partition": 0, "from": 0, "to": EVENTS});
+    lose_store().await;
+    let (mut programs, api) = start().await;
+    let request = json!({"topic": topic, "partition": 0, "from": 0, "to": EVENTS});
     let first = api.until_line("/v1/replays", &request, "progress").await;
-    program.signal("-KILL");
-    program.ended(Duration::from_secs(5)).await;
+    programs[0].signal("-KILL");
+    programs[0].ended(Duration::from_secs(5)).await;
     assert!(first["progress"]["next"].as_u64().unwrap() < EVENTS as u64, "{first}");
+    stop(&mut programs[1..]).await;
 
-    let (mut program, api) = Program::up(folder.path(), ONE_PARTITION).await;
+    let (mut programs, api) = start().await;
     let to = EVENTS.to_string();
-    let arguments = ["replay", "--topic", TOPIC, "--partition", "0", "--from", "0", "--to", &to];
+    let arguments = ["replay", "--topic", topic, "--partition", "0", "--from", "0", "--to", &to];
     let (done, stdout, stderr) = api.command(&arguments).await;
     assert!(done && stderr.contains("goes on at offset"), "{stderr}");
     assert!(stdout.starts_with(&format!("{EVENTS} event(s) matched again: {HEARD} notification(s)")), "{stdout}");
     settled(&receiver).await;
-    program.stopped().await;
+    stop(&mut programs).await;
     let receipts = receiver.receipts();
     assert_eq!(notifications(&receipts), HEARD);
     let twice = receiver.events().values().filter(|count| **count >= 2).count();
     assert_eq!(twice, HEARD, "each came once before the store was lost and again after");
+}
+
+async fn stop(programs: &mut [Program]) {
+    for program in programs {
+        program.stopped().await;
+    }
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use std::{
     time::Duration,
 };
 
-use tidings_core::domain::{Output, TopicPartition};
+use tidings_core::domain::{Output, Timestamp, TopicPartition};
 use tokio::sync::{Notify, oneshot};
 
 use super::{Appender, Bounds, Group, Log, LogError, Offsets, TopicSpec, TopicState};
@@ -50,6 +50,10 @@ use writer::Writer;
 
 /// The largest record taken, in bytes of key, value and headers, unless its topic sets `max.message.bytes`.
 pub const MAX_RECORD_BYTES: usize = 2 * 1024 * 1024;
+
+/// Offsets that are left out after a restore: more than were given out between any backup and its restore, and still a
+/// thousandth of all there are.
+const GAP_OFFSETS: i64 = 1_000_000_000;
 
 /// What a process holds that uses a data folder.
 pub const LOCK_FILE: &str = "lock";
@@ -148,6 +152,14 @@ impl Local {
         answer.await.map_err(|_| LogError::Unavailable("the log's writer has stopped".into()))?;
         Ok(held)
     }
+}
+
+/// Makes a log that was restored give out other offsets than it did after the backup: event ids may come from them, and
+/// receivers remember ids. `now` is the time of the restore. The file is that of a closed log, and is one again.
+pub fn leave_gap(file: &Path, topics: &[Arc<str>], now: Timestamp) -> Result<(), LogError> {
+    let storage = Storage::open(file, Durability::Full, None)?;
+    storage.leave_gap(topics, GAP_OFFSETS, now)?;
+    storage.close()
 }
 
 /// Takes the folder for this process until the file is dropped, or says who cannot have it.
