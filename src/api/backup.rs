@@ -31,6 +31,7 @@ pub async fn make<L: Log, S: Store>(State(state): State<Arc<ApiState<L, S>>>) ->
         return Err(ApiError::Conflict(message.to_owned()));
     };
     let moment = backups.moment(now()).await?;
+    facts::backup_begun(moment.held());
     let (send, mut pieces) = mpsc::channel(MAX_WAITING);
     let broken = send.clone();
     tokio::task::spawn_blocking(move || {

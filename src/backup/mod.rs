@@ -103,6 +103,11 @@ impl Backups {
 // === impl Moment ===
 
 impl Moment {
+    /// For how long nothing could be written to the log.
+    pub fn held(&self) -> Duration {
+        self.held
+    }
+
     /// Copies the snapshots and writes the archive. Blocks for as long as the disk takes.
     pub fn write(self, out: impl Write) -> Result<(), BackupError> {
         let copies = self.folder.join(COPIES);

@@ -73,8 +73,13 @@ pub fn replayed(partition: &TopicPartition, events: u64, notifications: u64, dry
     tracing::info!(%partition, events, notifications, dry_run, "events replayed");
 }
 
+/// Both snapshots of a backup are open; for this long nothing could be written to the log.
+pub fn backup_begun(writers_held: Duration) {
+    tracing::info!(writers_held_ms = writers_held.as_millis() as u64, "backup begun");
+}
+
 pub fn backed_up() {
-    tracing::info!("backed up");
+    tracing::info!("backup finished");
 }
 
 pub fn backup_failed(error: &str) {
@@ -272,6 +277,7 @@ mod tests {
         batch_matched(Matched::default());
         dead_lettered(&position, "decode", "");
         dead_letters_retried(1);
+        replayed(&TopicPartition { topic: "t".into(), partition: 0 }, 1, 1, false);
         commit_aborted("match", "");
         directory_folded("match", 1, 1, 1, 0);
         id_conflict(&position, NotificationId([1; 16]));
