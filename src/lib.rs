@@ -7,6 +7,7 @@
 //! - [`store`]: attempts, parked notifications, the fence; PostgreSQL or SQLite.
 //! - [`channels`]: how a notification leaves; the webhook, and which addresses may be called.
 //! - [`secrets`]: the key ring and sealed values.
+//! - [`backup`]: an embedded installation as one file, and back.
 //! - [`process`]: opens what the mode says, joins the roles, stops them in order.
 //! - [`api`]: HTTP for operators and other programs; [`cli`]: the commands, most of which speak to it.
 //! - [`demo`]: `tidings up --demo`, all of it with events and receivers around it.
@@ -16,6 +17,7 @@
 //! whatever decides is a function in `tidings-core`.
 
 pub mod api;
+pub mod backup;
 pub mod channels;
 pub mod cli;
 pub mod config;

@@ -20,9 +20,11 @@ const SHELL: &[(&str, &[&str])] = &[
     ("config", &["log"]),
     ("telemetry", &["config", "log", "store"]),
     ("roles", &["log", "store", "channels", "secrets", "telemetry"]),
-    ("api", &["log", "store", "secrets", "roles", "config", "telemetry"]),
-    ("cli", &["log", "store", "secrets", "config", "telemetry", "api"]),
-    ("process", &["log", "store", "channels", "secrets", "roles", "config", "telemetry", "api", "cli"]),
+    // Of the log it uses the local one: a backup is of the embedded mode.
+    ("backup", &["log"]),
+    ("api", &["backup", "log", "store", "secrets", "roles", "config", "telemetry"]),
+    ("cli", &["backup", "log", "store", "secrets", "config", "telemetry", "api"]),
+    ("process", &["backup", "log", "store", "channels", "secrets", "roles", "config", "telemetry", "api", "cli"]),
     ("demo", &["log", "roles", "config", "cli", "process"]),
 ];
 
@@ -36,16 +38,17 @@ const CORE: &[(&str, &[&str])] = &[
     // A destination is checked against what a message can carry: header names, signatures.
     ("directory", &["domain", "catalog", "filter", "message"]),
     ("matcher", &["domain", "catalog", "codec", "filter", "directory"]),
+    ("replay", &["domain", "codec", "filter", "directory", "matcher"]),
     ("sender", &["domain", "catalog", "codec", "directory", "message"]),
 ];
 
 /// Who may name what of the outside world: the mode is known where a log or a store is made, and nowhere else.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("rdkafka::", &["src/log/kafka/"]),
-    ("rusqlite::", &["src/log/local/"]),
+    ("rusqlite::", &["src/log/local/", "src/backup/"]),
     ("sqlx::", &["src/store/"]),
     ("log::kafka", &["src/log/", "src/process/open.rs", "src/cli/"]),
-    ("log::local", &["src/log/", "src/process/open.rs"]),
+    ("log::local", &["src/log/", "src/backup/", "src/process/open.rs"]),
     ("store::postgres", &["src/store/", "src/process/open.rs", "src/cli/check.rs"]),
     ("store::sqlite", &["src/store/", "src/process/open.rs"]),
     ("reqwest::", &["src/channels/", "src/cli/", "src/demo/api.rs"]),

@@ -12,6 +12,7 @@
 //! - [`filter`]: pattern → clause → index; explain.
 //! - [`directory`]: the fold of the directory topic, one immutable snapshot per version.
 //! - [`matcher`]: one batch of source records → deliveries, dead letters, index versions.
+//! - [`replay`]: a range of events matched again, against the versions that held for it.
 //! - [`message`]: what a receiver sees. Bodies and signatures.
 //! - [`sender`]: deliveries → sends, attempt rows, parked rows, offset commits.
 
@@ -22,4 +23,5 @@ pub mod domain;
 pub mod filter;
 pub mod matcher;
 pub mod message;
+pub mod replay;
 pub mod sender;

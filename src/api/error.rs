@@ -5,7 +5,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tidings_core::filter::{Fault, MAX_FAULTS};
 
 use crate::{log::LogError, store::StoreError};
@@ -62,6 +62,16 @@ impl ApiError {
         ApiError::Invalid { message: format!("{what} is not valid"), faults }
     }
 
+    /// The status, and what is said with it: as a body, or as the last line of an answer that has begun.
+    pub fn body(self) -> (StatusCode, Value) {
+        let (status, code, mut message, mut faults) = self.parts();
+        if faults.len() > MAX_FAULTS {
+            message = format!("{message}; {} faults, of which the first {MAX_FAULTS} follow", faults.len());
+            faults.truncate(MAX_FAULTS);
+        }
+        (status, json!({"error": {"code": code, "message": message, "faults": faults}}))
+    }
+
     fn parts(self) -> (StatusCode, &'static str, String, Vec<Fault>) {
         let plain = |status, code, message: String| (status, code, message, Vec::new());
         match self {
@@ -101,12 +111,8 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, code, mut message, mut faults) = self.parts();
-        if faults.len() > MAX_FAULTS {
-            message = format!("{message}; {} faults, of which the first {MAX_FAULTS} follow", faults.len());
-            faults.truncate(MAX_FAULTS);
-        }
-        let body = Json(json!({"error": {"code": code, "message": message, "faults": faults}}));
+        let (status, body) = self.body();
+        let body = Json(body);
         if status == StatusCode::UNAUTHORIZED {
             return (status, [(header::WWW_AUTHENTICATE, "Bearer")], body).into_response();
         }

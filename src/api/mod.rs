@@ -9,6 +9,8 @@
 //! | `/v1/teams/{team}/notifications[/{id}]`, `/v1/teams/{team}/attempts`, and both without team | what became of events |
 //! | `/v1/events` | POST one event or many |
 //! | `/v1/deadletters`, `/v1/deadletters/retry` | what was set aside |
+//! | `/v1/replays` | POST a range of events to be matched again |
+//! | `/v1/backup` | GET the installation as one file, in embedded mode |
 //! | `/v1/explain` | why an event matches a subscription or not |
 //! | `/metrics`, `/healthz`, `/readyz` | the process itself |
 //!
@@ -16,8 +18,10 @@
 //! is `{"error": {"code", "message", "faults": [{"path", "found", "allowed"}]}}`.
 //!
 //! Reading order: this file, [`token`], [`error`], [`body`], [`query`], [`cursor`], [`directory`], then the handlers:
-//! [`subscriptions`], [`destinations`], [`events`], [`history`], [`dead_letters`], [`explain`], [`health`].
+//! [`subscriptions`], [`destinations`], [`events`], [`history`], [`dead_letters`], [`replays`], [`backup`],
+//! [`explain`], [`health`].
 
+pub mod backup;
 pub mod body;
 pub mod cursor;
 pub mod dead_letters;
@@ -29,6 +33,7 @@ pub mod explain;
 pub mod health;
 pub mod history;
 pub mod query;
+pub mod replays;
 pub mod subscriptions;
 pub mod token;
 
@@ -59,9 +64,10 @@ pub use error::ApiError;
 pub use token::Token;
 
 use crate::{
+    backup::Backups,
     config::Topics,
     log::Log,
-    roles::{Clock, DirectoryView, SystemClock, editor::Editor},
+    roles::{Clock, DirectoryView, SystemClock, editor::Editor, replay::Replays},
     secrets::KeyRing,
     store::Store,
     telemetry::{Readiness, facts},
@@ -77,6 +83,9 @@ pub struct ApiState<L, S> {
     pub decoder: Arc<Decoder>,
     pub keys: Arc<KeyRing>,
     pub topics: Topics,
+    pub replays: Replays<L, S>,
+    /// Only the embedded mode makes its own.
+    pub backups: Option<Backups>,
     pub url_rules: UrlRules,
     pub max_event_bytes: usize,
     pub token: Token,
@@ -122,6 +131,8 @@ pub fn router<L: Log, S: Store>(state: Arc<ApiState<L, S>>) -> Router {
         .route("/v1/teams/{team}/attempts", get(history::attempts))
         .route("/v1/deadletters", get(dead_letters::list))
         .route("/v1/deadletters/retry", post(dead_letters::retry))
+        .route("/v1/replays", post(replays::start))
+        .route("/v1/backup", get(backup::make))
         .route("/v1/explain", post(explain::explain))
         .route("/metrics", get(health::metrics))
         .layer(DefaultBodyLimit::max(MAX_BODY))

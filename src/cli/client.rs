@@ -10,8 +10,11 @@ use serde_json::Value;
 use super::Global;
 use crate::config::Settings;
 
-/// How long the API may take for one request.
+/// How long the API may take for one request, unless its answer comes line by line.
 const TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+const BROKEN_OFF: &str = "the API's answer broke off";
 
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -55,7 +58,7 @@ impl Client {
         // One process, one TLS implementation; a second call finds it installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // The operator token must not travel through a proxy that happens to stand in the environment.
-        let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+        let http = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_TIMEOUT).build()?;
         Ok(Client { http, base, token })
     }
 
@@ -69,7 +72,7 @@ impl Client {
 
     /// `/readyz`, whose refusal is an answer too.
     pub async fn readiness(&self) -> anyhow::Result<Value> {
-        let answer = self.http.get(format!("{}/readyz", self.base)).send().await;
+        let answer = self.http.get(format!("{}/readyz", self.base)).timeout(TIMEOUT).send().await;
         let answer = answer.with_context(|| format!("no answer from {}", self.base))?;
         Ok(serde_json::from_slice(&answer.bytes().await?)?)
     }
@@ -88,13 +91,50 @@ impl Client {
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+        let body = self.begin(request.timeout(TIMEOUT)).await?.bytes().await.context(BROKEN_OFF)?;
+        if body.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_slice(&body)?) }
+    }
+
+    /// Shows each line of an answer as it comes. One that is an error is ours.
+    pub async fn lines(
+        &self,
+        path: &str,
+        body: &Value,
+        mut show: impl FnMut(&Value) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut answer = self.begin(self.http.post(format!("{}{path}", self.base)).json(body)).await?;
+        let mut text = Vec::new();
+        while let Some(chunk) = answer.chunk().await.context(BROKEN_OFF)? {
+            text.extend_from_slice(&chunk);
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = text.drain(..=end).collect();
+                if let Ok(refusal) = serde_json::from_slice::<Refusal>(&line) {
+                    bail!("{}", refusal.error.text());
+                }
+                show(&serde_json::from_slice(&line)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives an answer to `take` as it comes.
+    pub async fn download(&self, path: &str, mut take: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let mut answer = self.begin(self.http.get(format!("{}{path}", self.base))).await?;
+        while let Some(piece) = answer.chunk().await.context(BROKEN_OFF)? {
+            take(&piece)?;
+        }
+        Ok(())
+    }
+
+    /// The answer once it has begun, if it is no refusal.
+    async fn begin(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
         let answer = request.bearer_auth(&self.token).send().await;
         let answer = answer.with_context(|| format!("no answer from {}; is `tidings up` running?", self.base))?;
         let status = answer.status();
-        let body = answer.bytes().await.context("the API's answer broke off")?;
         if status.is_success() {
-            return if body.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_slice(&body)?) };
+            return Ok(answer);
         }
+        let body = answer.bytes().await.context(BROKEN_OFF)?;
         match serde_json::from_slice::<Refusal>(&body) {
             Ok(refusal) => bail!("{}", refusal.error.text()),
             Err(_) => bail!("{} answered {status}{}", self.base, hint(status)),

@@ -1,13 +1,14 @@
 //! The command line: each command one file.
 //!
 //! `up`, `match`, `send` and `api` run roles in this process. `topics` and `check` look at the log and the store
-//! themselves, because they are needed before anything runs. All other commands speak HTTP to the API, so that they
+//! themselves, because they are needed before anything runs, and `restore` makes a data folder that nobody uses yet. All other commands speak HTTP to the API, so that they
 //! work the same from any machine and never open the data folder of a running process.
 //!
 //! Answers go to stdout, as tables for people or as JSON with `--json`; errors go to stderr with exit code 1.
 //!
 //! Reading order: this file, [`client`], [`output`], [`documents`], then the commands.
 
+pub mod backup;
 pub mod check;
 pub mod client;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod history;
 pub mod objects;
 pub mod output;
 pub mod publish;
+pub mod replay;
 pub mod run;
 pub mod topics;
 
@@ -91,6 +93,9 @@ pub enum Command {
     Attempts(history::Attempts),
     /// Records that were set aside
     Deadletters(dead_letters::DeadLetters),
+    Replay(replay::Replay),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     /// The configuration in force, and its manual
     #[command(subcommand)]
     Config(config::Config),
@@ -113,6 +118,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Notifications(command) => history::notifications(command, global).await,
         Command::Attempts(command) => history::attempts(command, global).await,
         Command::Deadletters(command) => dead_letters::run(command, global).await,
+        Command::Backup(command) => backup::back_up(command, global).await,
+        Command::Restore(command) => backup::restore(command, global),
+        Command::Replay(command) => replay::run(command, global).await,
         Command::Config(command) => config::run(command, global),
     }
 }

@@ -110,7 +110,10 @@ fn commands(settings: &Settings) -> String {
     for topic in topics.events.iter().chain([&topics.directory]) {
         acl("API", &write, "--topic", topic);
     }
-    acl("API", &["Describe"], "--topic", &topics.deliveries);
+    // Replays read the versions, write what is missing, and keep their place.
+    acl("API", &read, "--topic", &topics.index_versions);
+    acl("API", &write, "--topic", &topics.index_versions);
+    acl("API", &write, "--topic", &topics.deliveries);
     acl("API", &["Describe"], "--group", &match_group);
     acl("API", &["Describe"], "--group", &send_group);
     acl(

@@ -23,23 +23,29 @@ pub const MAX_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
 
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
+/// How much longer than the events what a replay needs of the directory is kept: matchers say at least once a day which
+/// version holds, and an event may wait for its matcher.
+const HISTORY_MARGIN_MS: u64 = 2 * DAY_MS;
 
 /// What `tidings topics create` creates, in the order of the flow. Foreign events topics are left to their owners.
 pub fn topic_specs(settings: &Settings) -> Vec<TopicSpec> {
     let topics = settings.topics();
     let retention_ms = u64::from(settings.retention.days) * DAY_MS;
-    let keep = |clock: &str| {
+    // What the last events still held were matched against was written before them, and displaced after.
+    let history_ms = retention_ms + HISTORY_MARGIN_MS;
+    let keep_for = |ms: u64, clock: &str| {
         vec![
             ("cleanup.policy".to_owned(), "delete".to_owned()),
-            ("retention.ms".to_owned(), retention_ms.to_string()),
+            ("retention.ms".to_owned(), ms.to_string()),
             ("message.timestamp.type".to_owned(), clock.to_owned()),
             ("max.message.bytes".to_owned(), MAX_MESSAGE_BYTES.to_string()),
         ]
     };
+    let keep = |clock: &str| keep_for(retention_ms, clock);
     let compact = vec![
         ("cleanup.policy".to_owned(), "compact".to_owned()),
         // History must outlive the replay horizon: a replay needs the subscriptions that were active then.
-        ("min.compaction.lag.ms".to_owned(), retention_ms.to_string()),
+        ("min.compaction.lag.ms".to_owned(), history_ms.to_string()),
         ("max.compaction.lag.ms".to_owned(), (retention_ms + 7 * DAY_MS).to_string()),
         // A slow reader from offset 0 must still see that a subscription was deleted.
         ("delete.retention.ms".to_owned(), (retention_ms + 7 * DAY_MS).to_string()),
@@ -58,7 +64,7 @@ pub fn topic_specs(settings: &Settings) -> Vec<TopicSpec> {
             // Append time: latency and age are measured from it, and no producer may set it.
             spec(&topics.deliveries, partitions, keep("LogAppendTime")),
             spec(&topics.dead_letters, 1, keep("LogAppendTime")),
-            spec(&topics.index_versions, 1, keep("LogAppendTime")),
+            spec(&topics.index_versions, 1, keep_for(history_ms, "LogAppendTime")),
         ])
         .collect()
 }

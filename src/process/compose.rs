@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use super::{Running, Stages, housekeeping, open::Partitions, parts, terminal};
 use crate::{
     api::{self, ApiState, Token, token},
+    backup::Backups,
     cli::run::Roles,
     config::{OutputsSetting, Settings, Topics},
     log::{BatchLimits, Group, Log, Outputs},
@@ -18,6 +19,7 @@ use crate::{
         directory::follower,
         editor::{Editor, editor},
         matcher::MatcherRole,
+        replay::Replays,
         seam::Seam,
         sender::SenderRole,
     },
@@ -33,6 +35,7 @@ struct Shared<L, S> {
     partitions: Partitions,
     log: L,
     store: Option<S>,
+    backups: Option<Backups>,
     catalog: Arc<Catalog>,
     decoder: Arc<Decoder>,
     view: DirectoryView,
@@ -54,6 +57,7 @@ pub async fn compose<L: Log, S: Store>(
     metrics: PrometheusHandle,
     log: L,
     store: Option<S>,
+    backups: Option<Backups>,
     partitions: Partitions,
 ) -> anyhow::Result<Running> {
     let topics = settings.topics();
@@ -61,7 +65,7 @@ pub async fn compose<L: Log, S: Store>(
     let decoder = parts::decoder(&settings, &catalog)?;
     let readiness = Readiness::default();
     let (following, view) = follower(log.clone(), topics.directory.clone(), catalog.clone(), readiness.clone());
-    let shared = Shared { settings, topics, partitions, log, store, catalog, decoder, view, readiness };
+    let shared = Shared { settings, topics, partitions, log, store, backups, catalog, decoder, view, readiness };
 
     // Everything that can be refused is made before anything runs.
     let keys = if roles.sender || roles.api { Some(parts::keys(&shared.settings)?) } else { None };
@@ -93,6 +97,36 @@ impl<L: Log, S: Store> Shared<L, S> {
         self.store.clone().context("this role needs a store")
     }
 
+    /// What the matcher writes and where, the same for one that matches again.
+    fn matcher_options(&self) -> matcher::Options {
+        let matching = &self.settings.matching;
+        matcher::Options {
+            deliveries: self.topics.deliveries.clone(),
+            deadletters: self.topics.dead_letters.clone(),
+            index_versions: self.topics.index_versions.clone(),
+            delivery_partitions: self.partitions.deliveries,
+            max_fanout: matching.max_fanout,
+            max_fanout_bytes: matching.max_fanout_bytes,
+            max_batch_bytes: matching.batch_bytes,
+        }
+    }
+
+    fn replays(&self) -> anyhow::Result<Replays<L, S>> {
+        Ok(Replays {
+            log: self.log.clone(),
+            store: self.store()?,
+            view: self.view.clone(),
+            catalog: self.catalog.clone(),
+            decoder: self.decoder.clone(),
+            options: self.matcher_options(),
+            group: self.settings.match_group(),
+            events: self.topics.events.clone(),
+            directory: self.topics.directory.clone(),
+            prefix: self.settings.log.topic_prefix.clone(),
+            retention_days: self.settings.retention.days,
+        })
+    }
+
     fn matcher(&self) -> MatcherRole<L> {
         let Settings { matching, log, .. } = &self.settings;
         let group = Group {
@@ -109,21 +143,12 @@ impl<L: Log, S: Store> Shared<L, S> {
                 time: Duration::from_millis(matching.batch_ms),
             },
         };
-        let options = matcher::Options {
-            deliveries: self.topics.deliveries.clone(),
-            deadletters: self.topics.dead_letters.clone(),
-            index_versions: self.topics.index_versions.clone(),
-            delivery_partitions: self.partitions.deliveries,
-            max_fanout: matching.max_fanout,
-            max_fanout_bytes: matching.max_fanout_bytes,
-            max_batch_bytes: matching.batch_bytes,
-        };
         MatcherRole {
             log: self.log.clone(),
             group,
             view: self.view.clone(),
             decoder: self.decoder.clone(),
-            options,
+            options: self.matcher_options(),
             readiness: self.readiness.clone(),
             seam: Seam::closed(),
         }
@@ -192,6 +217,8 @@ impl<L: Log, S: Store> Shared<L, S> {
             decoder: self.decoder.clone(),
             keys,
             topics: self.topics.clone(),
+            replays: self.replays()?,
+            backups: self.backups.clone(),
             url_rules: parts::url_rules(&self.settings)?,
             max_event_bytes: self.settings.log.max_event_bytes,
             token: Token::new(&text),

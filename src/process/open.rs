@@ -7,6 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::{Running, compose::compose};
 use crate::{
+    backup::{self, Backups, STORE_FILE},
     cli::{run::Roles, topics},
     config::{Mode, Settings, topic_specs},
     log::{
@@ -16,8 +17,6 @@ use crate::{
     store::sqlite::{self, Sqlite},
 };
 
-/// The store's file in the data folder; the log's is beside it.
-const STORE_FILE: &str = "store.db";
 const FOLDER_MODE: u32 = 0o700;
 
 pub async fn open(roles: Roles, settings: Settings, metrics: PrometheusHandle) -> anyhow::Result<Running> {
@@ -35,6 +34,12 @@ async fn embedded(roles: Roles, settings: Settings, metrics: PrometheusHandle) -
     let folder = settings.data.dir.clone();
     let opened = tokio::task::spawn_blocking(move || {
         own_folder(&folder)?;
+        if backup::restore::is_unfinished(&folder) {
+            let place = folder.display();
+            return Err(LogError::Refused(format!(
+                "a restore into {place} has broken off; empty the folder and restore again"
+            )));
+        }
         Local::open(&folder, LocalOptions::default())
     });
     let log = opened.await?.context("the log")?;
@@ -42,7 +47,8 @@ async fn embedded(roles: Roles, settings: Settings, metrics: PrometheusHandle) -
     let file = settings.data.dir.join(STORE_FILE);
     let store = Sqlite::open(&file, sqlite::Durability::Full).await.context("the store")?;
     let counts = partitions(&log, &settings).await?;
-    compose(roles, settings, metrics, log, Some(store), counts).await
+    let backups = Backups::new(log.clone(), settings.data.dir.clone());
+    compose(roles, settings, metrics, log, Some(store), Some(backups), counts).await
 }
 
 /// Makes the folder, if it is missing, for its owner alone: events are in it in clear.
@@ -67,7 +73,7 @@ async fn distributed(roles: Roles, settings: Settings, metrics: PrometheusHandle
     } else {
         None
     };
-    compose(roles, settings, metrics, log, store, counts).await
+    compose(roles, settings, metrics, log, store, None, counts).await
 }
 
 /// Partitions of each topic, as they are and not as they were meant to be.

@@ -3,12 +3,14 @@
 //! A loop does I/O and holds no policy; what to do next comes from `tidings_core`. The simulation runs these very
 //! loops over stand-ins.
 //!
-//! Reading order: [`stop`], [`clock`], [`directory`], [`matcher`], [`sender`], [`editor`], [`seam`].
+//! Reading order: [`stop`], [`clock`], [`directory`], [`matcher`], [`sender`], [`editor`], [`replay`],
+//! [`seam`].
 
 pub mod clock;
 pub mod directory;
 pub mod editor;
 pub mod matcher;
+pub mod replay;
 pub mod seam;
 pub mod sender;
 pub mod stop;

@@ -393,7 +393,7 @@ async fn attempt<Ch: Channel, Cl: Clock>(
         None => (None, None, None),
     };
     if error.is_none() && attempt == 1 {
-        let latency = at.plus(i64::from(duration_ms)).since(delivery.recorded_at).max(0);
+        let latency = at.plus(i64::from(duration_ms)).since(delivery.begins_at()).max(0);
         facts::delivered_at_first_attempt(Duration::from_millis(latency as u64));
     }
     Answered { at, duration_ms, code, error, message, response, retry_after_ms }

@@ -65,6 +65,27 @@ pub fn dead_letters_retried(count: usize) {
     tracing::info!(count, "dead letters fed in again");
 }
 
+/// A replay has come to its end. A dry run has written nothing.
+pub fn replayed(partition: &TopicPartition, events: u64, notifications: u64, dry_run: bool) {
+    if !dry_run {
+        counter!("tidings_replayed_total").increment(notifications);
+    }
+    tracing::info!(%partition, events, notifications, dry_run, "events replayed");
+}
+
+/// Both snapshots of a backup are open; for this long nothing could be written to the log.
+pub fn backup_begun(writers_held: Duration) {
+    tracing::info!(writers_held_ms = writers_held.as_millis() as u64, "backup begun");
+}
+
+pub fn backed_up() {
+    tracing::info!("backup finished");
+}
+
+pub fn backup_failed(error: &str) {
+    tracing::warn!(error, "a backup broke off");
+}
+
 pub fn commit_aborted(role: &'static str, why: &str) {
     counter!("tidings_commits_aborted_total", "role" => role).increment(1);
     tracing::warn!(role, why, "commit aborted; its records come again");
@@ -256,6 +277,7 @@ mod tests {
         batch_matched(Matched::default());
         dead_lettered(&position, "decode", "");
         dead_letters_retried(1);
+        replayed(&TopicPartition { topic: "t".into(), partition: 0 }, 1, 1, false);
         commit_aborted("match", "");
         directory_folded("match", 1, 1, 1, 0);
         id_conflict(&position, NotificationId([1; 16]));

@@ -50,6 +50,7 @@ pub const METRICS: &[Metric] = &[
     counter("tidings_matched_total", &[], "Notifications made by matchers."),
     counter("tidings_deadlettered_total", &["reason"], "Records set aside in the dead-letter topic."),
     counter("tidings_deadletters_retried_total", &[], "Dead letters fed in again."),
+    counter("tidings_replayed_total", &[], "Notifications handed over again by replays that have finished."),
     histogram("tidings_match_batch_seconds", &[], "Matching and committing one batch."),
     counter(
         "tidings_commits_aborted_total",

@@ -7,12 +7,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tidings::{
     api::{self, ApiState, Token},
+    backup::Backups,
     config::{Settings, Sources, load, topic_specs},
     log::{
         Log,
         local::{Durability, Local, LocalOptions},
     },
-    roles::{Stopper, directory::follower, editor::editor, stop_pair},
+    roles::{Stopper, directory::follower, editor::editor, replay::Replays, stop_pair},
     secrets::KeyRing,
     store::sqlite::{self, Sqlite},
     telemetry::{self, Readiness},
@@ -21,6 +22,7 @@ use tidings_core::{
     catalog::Catalog,
     codec::Decoder,
     domain::address::{AddressPolicy, AllowList, UrlRules},
+    matcher,
 };
 
 pub const TOKEN: &str = "test-token-test-token-test-token";
@@ -66,15 +68,39 @@ impl Api {
         tokio::spawn(following.run(stop.clone(), |_| {}));
         tokio::spawn(task.run(stop.clone()));
         view.ready().await.unwrap();
+        let decoder = Arc::new(Decoder::new(catalog.clone(), Default::default(), None).unwrap());
+        let replays = Replays {
+            log: log.clone(),
+            store: store.clone(),
+            view: view.clone(),
+            catalog: catalog.clone(),
+            decoder: decoder.clone(),
+            options: matcher::Options {
+                deliveries: topics.deliveries.clone(),
+                deadletters: topics.dead_letters.clone(),
+                index_versions: topics.index_versions.clone(),
+                delivery_partitions: settings.log.partitions,
+                max_fanout: settings.matching.max_fanout,
+                max_fanout_bytes: settings.matching.max_fanout_bytes,
+                max_batch_bytes: settings.matching.batch_bytes,
+            },
+            group: settings.match_group(),
+            events: topics.events.clone(),
+            directory: topics.directory.clone(),
+            prefix: settings.log.topic_prefix.clone(),
+            retention_days: settings.retention.days,
+        };
         let state = Arc::new(ApiState {
             log: log.clone(),
             store: store.clone(),
             view,
             editor,
-            decoder: Arc::new(Decoder::new(catalog.clone(), Default::default(), None).unwrap()),
+            decoder,
             catalog,
             keys: Arc::new(KeyRing::load_or_create(&settings.keys_file()).unwrap()),
             topics,
+            replays,
+            backups: Some(Backups::new(log.clone(), folder.path().to_owned())),
             url_rules: UrlRules { allow_http: false, addresses: AddressPolicy::new(AllowList::default(), false) },
             max_event_bytes: settings.log.max_event_bytes,
             token: Token::new(TOKEN),

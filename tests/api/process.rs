@@ -27,6 +27,8 @@ async fn every_other_path_needs_the_token() {
         (Method::GET, "/v1/teams/acme/attempts"),
         (Method::POST, "/v1/events"),
         (Method::POST, "/v1/deadletters/retry"),
+        (Method::POST, "/v1/replays"),
+        (Method::GET, "/v1/backup"),
         (Method::POST, "/v1/explain"),
     ];
     for (method, path) in guarded {

@@ -26,18 +26,10 @@ async fn nothing_is_lost_while_processes_come_and_go() {
     let (folder, receiver) = (tempfile::tempdir().unwrap(), Receiver::start().await);
     let prefix = kafka::unique("e2e") + ".";
     let settings = |name: &str| {
-        let mut settings = common();
+        let mut settings = settings(&prefix, &store, name);
         settings.extend([
-            "mode=distributed".to_owned(),
-            format!("log.kafka.brokers={}", kafka::brokers().unwrap()),
-            format!("log.topic_prefix={prefix}"),
-            "log.replication=1".to_owned(),
             "log.partitions=4".to_owned(),
-            format!("store.url={store}"),
-            format!("secrets.keys={KEYS}"),
             format!("schemas.ids.{SCHEMA}=replicated.customer.created"),
-            format!("process.name={name}"),
-            "api.listen=127.0.0.1:0".to_owned(),
             "telemetry.listen=127.0.0.1:0".to_owned(),
         ]);
         settings
@@ -122,8 +114,24 @@ async fn nothing_is_lost_while_processes_come_and_go() {
     }
 }
 
+/// Settings of one process of a distributed installation.
+pub fn settings(prefix: &str, store: &str, name: &str) -> Vec<String> {
+    let mut settings = common();
+    settings.extend([
+        "mode=distributed".to_owned(),
+        format!("log.kafka.brokers={}", kafka::brokers().unwrap()),
+        format!("log.topic_prefix={prefix}"),
+        "log.replication=1".to_owned(),
+        format!("store.url={store}"),
+        format!("secrets.keys={KEYS}"),
+        format!("process.name={name}"),
+        "api.listen=127.0.0.1:0".to_owned(),
+    ]);
+    settings
+}
+
 /// Runs a command that ends by itself.
-async fn succeeds(folder: &Path, arguments: &[&str], settings: &[String]) {
+pub async fn succeeds(folder: &Path, arguments: &[&str], settings: &[String]) {
     let mut program = Program::start(folder, "tool", arguments, settings);
     let (status, _) = program.ended(Duration::from_secs(60)).await;
     assert!(status.success(), "{arguments:?}: {}", program.log());

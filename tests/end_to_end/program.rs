@@ -194,6 +194,31 @@ impl Api {
         self.request(Method::PUT, &format!("/v1/teams/acme/subscriptions/{id}"), &body).await;
     }
 
+    /// Runs a command of the program against this API: whether it succeeded, its answer, its complaints.
+    pub async fn command(&self, arguments: &[&str]) -> (bool, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
+        command.args(arguments).args(["--server", &self.base, "--token", TOKEN]).stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    }
+
+    /// Reads an answer that comes line by line, up to the first line with this key.
+    pub async fn until_line(&self, path: &str, body: &Value, key: &str) -> Value {
+        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(TOKEN).json(body);
+        let mut answer = request.send().await.unwrap();
+        let mut text = Vec::new();
+        while let Some(chunk) = answer.chunk().await.unwrap() {
+            text.extend_from_slice(&chunk);
+            let whole = text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+            let mut lines = whole.map(|line| serde_json::from_slice::<Value>(line).unwrap());
+            if let Some(line) = lines.find(|line| line.get(key).is_some()) {
+                return line;
+            }
+        }
+        panic!("no line with {key}: {}", String::from_utf8_lossy(&text))
+    }
+
     pub async fn publish(&self, events: &[Value]) {
         for chunk in events.chunks(CHUNK) {
             self.request(Method::POST, "/v1/events", &json!(chunk)).await;

@@ -20,7 +20,7 @@ use tokio::{net::TcpListener, time::sleep};
 /// How long `/slow/…` takes to answer.
 pub const SLOW: Duration = Duration::from_millis(200);
 
-/// `/ok/<name>` answers at once, `/slow/<name>` after [`SLOW`], `/silent/<name>` accepts and never answers.
+/// `/ok/<name>` answers at once, `/failing/<name>` with 503, `/slow/<name>` after [`SLOW`], `/silent/<name>` accepts and never answers.
 #[derive(Clone)]
 pub struct Receiver {
     pub address: SocketAddr,
@@ -85,6 +85,7 @@ async fn receive(
     receiver.receipts.lock().unwrap().push(Receipt { name, at: Instant::now(), headers, body });
     match behaviour.as_str() {
         "ok" => {}
+        "failing" => return StatusCode::SERVICE_UNAVAILABLE,
         "slow" => sleep(SLOW).await,
         _ => std::future::pending().await,
     }

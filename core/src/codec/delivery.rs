@@ -1,8 +1,10 @@
-//! Records of the deliveries topic: Avro single-object encoding by hand, after `schemas/topics/delivery.avsc`.
+//! Records of the deliveries topic: Avro single-object encoding by hand, after `schemas/topics/delivery.avsc` and, for
+//! what a replay wrote, `schemas/topics/delivery-2.avsc`.
 //!
 //! A record is `C3 01`, the CRC-64-AVRO fingerprint of its schema, and the datum. Deliveries wait in the topic while
 //! Tidings is upgraded, so a version once written is read for ever: when the schema changes, the new fingerprint is put
-//! in front of [`VERSIONS`], and the old ones stay with their golden example in `schemas/topics/golden`.
+//! in front of [`VERSIONS`], and the old ones stay with their golden example in `schemas/topics/golden`. Written is the
+//! oldest version that can say what is to be said, so that older senders beside newer matchers read on.
 
 use bytes::Bytes;
 
@@ -23,8 +25,11 @@ const MARKER: [u8; 2] = [0xC3, 0x01];
 /// than the specification does, so readers in other languages would look for another fingerprint.
 const FINGERPRINT: [u8; 8] = [0xE9, 0x2B, 0xE7, 0x63, 0x6D, 0x59, 0x83, 0x95];
 
+/// The fingerprint of `schemas/topics/delivery-2.avsc`: a delivery with the time of its replay.
+const FINGERPRINT_2: [u8; 8] = [0xEB, 0x98, 0x24, 0xD9, 0xD4, 0x60, 0x39, 0x42];
+
 /// How each version's datum is read, the newest first.
-const VERSIONS: [([u8; 8], Read); 1] = [(FINGERPRINT, read)];
+const VERSIONS: [([u8; 8], Read); 2] = [(FINGERPRINT_2, read_2), (FINGERPRINT, read_1)];
 
 type Read = fn(&mut Cursor<'_>) -> Result<Delivery, Wrong>;
 
@@ -40,7 +45,7 @@ enum Wrong {
 pub fn encode_delivery(delivery: &Delivery) -> Bytes {
     let mut out = Vec::with_capacity(ENVELOPE + delivery.event.len());
     out.extend_from_slice(&MARKER);
-    out.extend_from_slice(&FINGERPRINT);
+    out.extend_from_slice(if delivery.replayed_at.is_some() { &FINGERPRINT_2 } else { &FINGERPRINT });
     out.extend_from_slice(&delivery.id.0);
     put_long(&mut out, delivery.day.0.into());
     put_text(&mut out, delivery.team.as_str());
@@ -60,6 +65,9 @@ pub fn encode_delivery(delivery: &Delivery) -> Bytes {
     put_long(&mut out, i64::from(delivery.position.partition as i32));
     put_long(&mut out, delivery.position.offset);
     put_long(&mut out, delivery.recorded_at.0);
+    if delivery.replayed_at.is_some() {
+        put_option(&mut out, delivery.replayed_at, |out, time| put_long(out, time.0));
+    }
     put_text(&mut out, &delivery.codec);
     put_bytes(&mut out, &delivery.event);
     out.into()
@@ -82,7 +90,19 @@ pub fn decode_delivery(record: &[u8]) -> Result<Delivery, Poison> {
     read(&mut cursor).and_then(|delivery| Ok(cursor.end().map(|()| delivery)?)).map_err(Poison::from)
 }
 
-fn read(cursor: &mut Cursor<'_>) -> Result<Delivery, Wrong> {
+fn read_1(cursor: &mut Cursor<'_>) -> Result<Delivery, Wrong> {
+    read(cursor, |_| Ok(None))
+}
+
+fn read_2(cursor: &mut Cursor<'_>) -> Result<Delivery, Wrong> {
+    read(cursor, |cursor| Ok(option(cursor, Cursor::long)?.map(Timestamp)))
+}
+
+/// `replayed_at` reads the one field that the versions differ in.
+fn read(
+    cursor: &mut Cursor<'_>,
+    replayed_at: impl Fn(&mut Cursor<'_>) -> Result<Option<Timestamp>, Wrong>,
+) -> Result<Delivery, Wrong> {
     let mut id = [0; 16];
     id.copy_from_slice(cursor.take(16)?);
     Ok(Delivery {
@@ -102,6 +122,7 @@ fn read(cursor: &mut Cursor<'_>) -> Result<Delivery, Wrong> {
         index_version: cursor.long()?,
         position: Position { topic: cursor.string()?.into(), partition: cursor.int()? as u32, offset: cursor.long()? },
         recorded_at: Timestamp(cursor.long()?),
+        replayed_at: replayed_at(cursor)?,
         codec: cursor.string()?.into(),
         event: Bytes::copy_from_slice(cursor.bytes()?),
     })
@@ -171,8 +192,10 @@ mod tests {
     use super::*;
 
     const SCHEMA: &str = include_str!("../../../schemas/topics/delivery.avsc");
-    /// Version 1 as it was first written: never to be changed.
+    const SCHEMA_2: &str = include_str!("../../../schemas/topics/delivery-2.avsc");
+    /// Each version as it was first written: never to be changed.
     const GOLDEN_1: &str = include_str!("../../../schemas/topics/golden/delivery-1.hex");
+    const GOLDEN_2: &str = include_str!("../../../schemas/topics/golden/delivery-2.hex");
 
     fn golden() -> Delivery {
         Delivery {
@@ -192,6 +215,7 @@ mod tests {
             index_version: 42,
             position: Position { topic: "tidings.events".into(), partition: 11, offset: 1 << 40 },
             recorded_at: Timestamp::parse("2026-11-23T11:17:08Z").unwrap(),
+            replayed_at: None,
             codec: "json".into(),
             event: Bytes::from_static(br#"{"team": "acme", "type": "replicated.customer.created"}"#),
         }
@@ -205,7 +229,8 @@ mod tests {
         let ids = (any::<[u8; 16]>(), any::<i32>(), any_name(), any_name(), any::<u64>(), any_name(), any::<u32>());
         let text = || any::<String>();
         let event = (text(), text(), text(), any::<Option<i64>>(), any::<Option<String>>());
-        let rest = (any::<i64>(), text(), any::<u32>(), any::<i64>(), any::<i64>(), text(), any::<Vec<u8>>());
+        let times = (any::<i64>(), any::<Option<i64>>());
+        let rest = (any::<i64>(), text(), any::<u32>(), any::<i64>(), times, text(), any::<Vec<u8>>());
         (ids, event, rest).prop_map(|(ids, event, rest)| Delivery {
             id: NotificationId(ids.0),
             day: Day(ids.1),
@@ -222,7 +247,8 @@ mod tests {
             event_subject: event.4.map(Into::into),
             index_version: rest.0,
             position: Position { topic: rest.1.into(), partition: rest.2, offset: rest.3 },
-            recorded_at: Timestamp(rest.4),
+            recorded_at: Timestamp(rest.4.0),
+            replayed_at: rest.4.1.map(Timestamp),
             codec: rest.5.into(),
             event: rest.6.into(),
         })
@@ -238,19 +264,30 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_is_that_of_the_schema_file() {
-        let schema = Schema::parse_str(SCHEMA).unwrap();
-        assert_eq!(
-            hex(&schema.fingerprint::<Rabin>().bytes),
-            hex(&FINGERPRINT),
-            "delivery.avsc has changed: keep its old reader in VERSIONS, add the new one, and keep a golden example"
-        );
+    fn fingerprints_are_those_of_the_schema_files() {
+        let check = |schema: &str, fingerprint: [u8; 8]| {
+            let schema = Schema::parse_str(schema).unwrap();
+            assert_eq!(
+                hex(&schema.fingerprint::<Rabin>().bytes),
+                hex(&fingerprint),
+                "a schema has changed: keep its old reader in VERSIONS, add the new one, and keep a golden example"
+            );
+        };
+        check(SCHEMA, FINGERPRINT);
+        check(SCHEMA_2, FINGERPRINT_2);
     }
 
     #[test]
     fn version_1_is_read_and_written_as_on_its_first_day() {
         assert_eq!(decode_delivery(&unhex(GOLDEN_1)), Ok(golden()));
         assert_eq!(hex(&encode_delivery(&golden())), GOLDEN_1.trim());
+    }
+
+    #[test]
+    fn version_2_is_read_and_written_as_on_its_first_day() {
+        let replayed = Delivery { replayed_at: Timestamp::parse("2026-11-25T08:30:00Z"), ..golden() };
+        assert_eq!(decode_delivery(&unhex(GOLDEN_2)), Ok(replayed.clone()));
+        assert_eq!(hex(&encode_delivery(&replayed)), GOLDEN_2.trim());
     }
 
     #[test]
@@ -283,7 +320,8 @@ mod tests {
         #[test]
         fn apache_avro_reads_what_is_written(delivery in any_delivery()) {
             use types::Value as V;
-            let schema = Schema::parse_str(SCHEMA).unwrap();
+            let schema = if delivery.replayed_at.is_some() { SCHEMA_2 } else { SCHEMA };
+            let schema = Schema::parse_str(schema).unwrap();
             let reader = GenericDatumReader::builder(&schema).build().unwrap();
             let record = encode_delivery(&delivery);
             let mut datum = &record[10..];

@@ -91,6 +91,7 @@ fn delivery_of(decoded: &Decoded, record: &Record) -> Delivery {
         index_version: 0,
         position: record.position(),
         recorded_at: record.timestamp,
+        replayed_at: None,
         codec: decoded.codec.into(),
         event: record.value.clone().unwrap(),
     }

@@ -35,8 +35,10 @@ pub struct Delivery {
     pub index_version: i64,
     /// Where the event stands.
     pub position: Position,
-    /// The source record's log timestamp: what an event without time is dated by, and where latency starts.
+    /// The source record's log timestamp: what an event without time is dated by.
     pub recorded_at: Timestamp,
+    /// When somebody had the event matched again; `None` for the matcher's own deliveries.
+    pub replayed_at: Option<Timestamp>,
     /// How to read `event`: the name of a format of [`crate::codec`].
     pub codec: Arc<str>,
     /// The source record's value, untouched.
@@ -66,6 +68,11 @@ fn absorb(hasher: &mut blake3::Hasher, part: &str) {
 // === impl Delivery ===
 
 impl Delivery {
+    /// Where age and latency start: what is too old to be sent by itself is not when a person has it sent.
+    pub fn begins_at(&self) -> Timestamp {
+        self.replayed_at.unwrap_or(self.recorded_at)
+    }
+
     /// Of the event's value as the producer wrote it. Fixed for ever, since the store keeps it.
     pub fn content(&self) -> Fingerprint {
         let hash = blake3::hash(&self.event);

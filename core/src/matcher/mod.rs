@@ -5,7 +5,10 @@
 //!
 //! What is deliberately absent: any knowledge of destinations' settings (a delivery carries ids only), any waiting,
 //! any memory of events. The room keeps one number a partition: the index version it last wrote down.
+//!
+//! Reading order: this file, [`index_version`].
 
+pub mod index_version;
 #[cfg(test)]
 mod tests;
 
@@ -16,13 +19,14 @@ use std::{
 };
 
 use bytes::Bytes;
+pub use index_version::IndexVersion;
 
 use crate::{
     codec::{self, DeadLetter, Decoded, Decoder, Poison, Reason},
     directory::Directory,
     domain::{
-        Delivery, DestinationId, NotificationId, Output, Position, Record, Subscription, TopicPartition,
-        notification::destination_hash,
+        Day, Delivery, DestinationId, NotificationId, Output, Position, Record, Subscription, Timestamp,
+        TopicPartition, notification::destination_hash,
     },
 };
 
@@ -67,10 +71,18 @@ pub struct Counts {
     pub deliveries: u64,
 }
 
-/// One matcher process: which index version it last wrote down for each input partition.
+/// One matcher process: which index version it last wrote down for each input partition, and on which day of its events.
 pub struct Matcher {
     options: Options,
-    recorded: BTreeMap<TopicPartition, i64>,
+    recorded: BTreeMap<TopicPartition, (i64, Day)>,
+}
+
+/// A notification of an event that is matched again.
+#[derive(Clone, Debug)]
+pub struct Rematched {
+    pub id: NotificationId,
+    pub day: Day,
+    pub output: Output,
 }
 
 /// How much of the wire a delivery takes beyond its event, at most: ids, names and position.
@@ -91,7 +103,7 @@ impl Matcher {
     /// Matches records against one directory snapshot, in order, until all are taken or the batch is full.
     pub fn step(&mut self, records: &[Record], directory: &Directory, decoder: &Decoder) -> Batch {
         let mut batch = Batch::default();
-        let mut next: BTreeMap<TopicPartition, (i64, i64)> = BTreeMap::new();
+        let mut next: BTreeMap<TopicPartition, (&Record, i64)> = BTreeMap::new();
         let mut bytes = 0;
         for record in records {
             if bytes >= self.options.max_batch_bytes {
@@ -101,16 +113,39 @@ impl Matcher {
             self.one(record, directory, decoder, &mut batch);
             bytes += batch.outputs[before..].iter().map(size).sum::<usize>();
             batch.taken += 1;
-            next.entry(record.topic_partition()).or_insert((record.offset, 0)).1 = record.offset + 1;
+            next.entry(record.topic_partition()).or_insert((record, 0)).1 = record.offset + 1;
         }
         for (partition, (first, _)) in &next {
-            if self.recorded.get(partition) != Some(&directory.version()) {
-                self.recorded.insert(partition.clone(), directory.version());
-                batch.outputs.push(self.index_version(partition, *first, directory.version()));
+            let (version, day) = (directory.version(), first.timestamp.day());
+            // Said again every day, or retention would forget what holds for events that are still there.
+            if self.recorded.get(partition).is_none_or(|(said, on)| *said != version || *on < day) {
+                self.recorded.insert(partition.clone(), (version, day));
+                let said = IndexVersion { partition: partition.clone(), first: first.offset, version };
+                batch.outputs.push(said.output(&self.options.index_versions));
             }
         }
         batch.offsets = next.into_iter().map(|(partition, (_, next))| (partition, next)).collect();
         batch
+    }
+
+    /// Matches one record again, for a replay: the same ids as the first time, and nothing written down beside them.
+    pub fn again(
+        &self,
+        record: &Record,
+        directory: &Directory,
+        decoder: &Decoder,
+        now: Timestamp,
+    ) -> Result<Vec<Rematched>, Poison> {
+        let mut found = Vec::new();
+        if record.value.is_some() {
+            guarded(|| {
+                self.deliveries(record, directory, decoder, Some(now), |delivery| {
+                    let output = self.output(&delivery);
+                    found.push(Rematched { id: delivery.id, day: delivery.day, output });
+                })
+            })?;
+        }
+        Ok(found)
     }
 
     fn one(&self, record: &Record, directory: &Directory, decoder: &Decoder, batch: &mut Batch) {
@@ -119,12 +154,15 @@ impl Matcher {
             batch.counts.tombstones += 1;
             return;
         }
-        match guarded(|| self.deliveries(record, directory, decoder)) {
+        let mut outputs = Vec::new();
+        match guarded(|| {
+            self.deliveries(record, directory, decoder, None, |delivery| outputs.push(self.output(&delivery)))
+        }) {
             Ok(matched) => {
                 batch.counts.unknown_type += u64::from(!matched.known_type);
-                batch.counts.unmatched += u64::from(matched.outputs.is_empty());
-                batch.counts.deliveries += matched.outputs.len() as u64;
-                batch.outputs.extend(matched.outputs);
+                batch.counts.unmatched += u64::from(outputs.is_empty());
+                batch.counts.deliveries += outputs.len() as u64;
+                batch.outputs.extend(outputs);
             }
             Err(poison) => {
                 batch.outputs.push(self.dead_letter(record, &poison));
@@ -133,17 +171,24 @@ impl Matcher {
         }
     }
 
-    fn deliveries(&self, record: &Record, directory: &Directory, decoder: &Decoder) -> Result<Matched, Poison> {
+    /// Gives each delivery of one event to `take`, in a fixed order.
+    fn deliveries(
+        &self,
+        record: &Record,
+        directory: &Directory,
+        decoder: &Decoder,
+        replayed_at: Option<Timestamp>,
+        mut take: impl FnMut(Delivery),
+    ) -> Result<Matched, Poison> {
         let Decoded { event, codec } = decoder.decode(record)?;
         let subscriptions = directory.matching(&event);
         let fanout: usize = subscriptions.iter().map(|s| s.destinations.len()).sum();
         self.check_fanout(fanout, record)?;
-        let mut outputs = Vec::with_capacity(fanout);
         let day = event.time.unwrap_or(record.timestamp).day();
         for subscription in &subscriptions {
             for destination in &subscription.destinations {
                 let hash = destination_hash(&event.team, destination);
-                let delivery = Delivery {
+                take(Delivery {
                     id: NotificationId::of(&event, &subscription.id, destination, ""),
                     day,
                     team: event.team.clone(),
@@ -160,19 +205,23 @@ impl Matcher {
                     index_version: directory.version(),
                     position: record.position(),
                     recorded_at: record.timestamp,
+                    replayed_at,
                     codec: codec.into(),
                     event: record.value.clone().unwrap_or_default(),
-                };
-                outputs.push(Output {
-                    topic: self.options.deliveries.clone(),
-                    partition: Some(hash % self.options.delivery_partitions),
-                    key: Some(Bytes::from(format!("{}/{}", event.team, destination))),
-                    value: Some(codec::encode_delivery(&delivery)),
-                    headers: Vec::new(),
                 });
             }
         }
-        Ok(Matched { outputs, known_type: directory.catalog().get(&event.event_type).is_some() })
+        Ok(Matched { known_type: directory.catalog().get(&event.event_type).is_some() })
+    }
+
+    fn output(&self, delivery: &Delivery) -> Output {
+        Output {
+            topic: self.options.deliveries.clone(),
+            partition: Some(delivery.destination_hash % self.options.delivery_partitions),
+            key: Some(Bytes::from(format!("{}/{}", delivery.team, delivery.destination))),
+            value: Some(codec::encode_delivery(delivery)),
+            headers: Vec::new(),
+        }
     }
 
     fn check_fanout(&self, fanout: usize, record: &Record) -> Result<(), Poison> {
@@ -194,24 +243,9 @@ impl Matcher {
         let topic = self.options.deadletters.clone();
         Output { topic, partition: None, key, value, headers }
     }
-
-    /// From `first` on, until the next such record of the same partition, events were matched against this version.
-    fn index_version(&self, partition: &TopicPartition, first: i64, version: i64) -> Output {
-        let value = serde_json::json!({
-            "topic": &*partition.topic, "partition": partition.partition, "first": first, "index_version": version,
-        });
-        Output {
-            topic: self.options.index_versions.clone(),
-            partition: None,
-            key: Some(Bytes::from(partition.to_string())),
-            value: Some(Bytes::from(value.to_string())),
-            headers: Vec::new(),
-        }
-    }
 }
 
 struct Matched {
-    outputs: Vec<Output>,
     known_type: bool,
 }
 

@@ -109,6 +109,38 @@ fn the_index_version_is_written_once_for_a_range_and_again_after_forgetting() {
     assert_eq!(versions(&again)[0]["first"], 6);
 }
 
+/// A version may hold for longer than the topic keeps the record that says so.
+#[test]
+fn the_index_version_is_said_again_with_the_first_event_of_a_later_day() {
+    let mut matcher = Matcher::new(options());
+    let directory = directory(&[("a", json!({}), &["ops"])]);
+    let mut on = |offset: i64, time: &str| {
+        let timestamp = Timestamp::parse(time).unwrap();
+        let batch =
+            step(&mut matcher, &[Record { timestamp, ..record(offset, Some(&event("e", "paid"))) }], &directory);
+        of(&batch, "index_versions").count()
+    };
+    assert_eq!(on(0, "2026-11-23T10:00:00Z"), 1);
+    assert_eq!(on(1, "2026-11-23T23:59:59Z"), 0);
+    assert_eq!(on(2, "2026-11-24T00:00:00Z"), 1);
+    assert_eq!(on(3, "2026-11-23T23:59:59Z"), 0, "a producer's clock that goes back says nothing new");
+}
+
+#[test]
+fn an_event_matched_again_has_the_ids_of_the_first_time_and_says_when_it_was_replayed() {
+    let directory = directory(&[("a", json!({}), &["ops", "crm"])]);
+    let decoder = Decoder::new(Catalog::builtin(), BTreeMap::new(), None).unwrap();
+    let matcher = Matcher::new(options());
+    let record = record(7, Some(&event("e1", "paid")));
+    let now = Timestamp::parse("2026-12-01T00:00:00Z").unwrap();
+    let first = deliveries(&step(&mut Matcher::new(options()), std::slice::from_ref(&record), &directory));
+    let again = matcher.again(&record, &directory, &decoder, now).unwrap();
+    let decoded = again.iter().map(|r| codec::decode_delivery(r.output.value.as_deref().unwrap()).unwrap());
+    let expected: Vec<Delivery> = first.into_iter().map(|d| Delivery { replayed_at: Some(now), ..d }).collect();
+    assert_eq!(decoded.collect::<Vec<_>>(), expected);
+    assert!(again.iter().zip(&expected).all(|(found, delivery)| (found.id, found.day) == (delivery.id, delivery.day)));
+}
+
 #[test]
 fn a_full_batch_ends_between_events_and_leaves_the_rest() {
     let mut matcher = Matcher::new(Options { max_batch_bytes: 100, ..options() });

@@ -160,6 +160,7 @@ impl Bench {
             index_version: 0,
             position: Position { topic: "events".into(), partition: 0, offset: self.offset },
             recorded_at: self.now,
+            replayed_at: None,
             codec: "json".into(),
             event: Bytes::from_static(b"{}"),
         };

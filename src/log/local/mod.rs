@@ -14,7 +14,8 @@
 //! that is dropped is dead at once; timestamps are always append times; settings other than those in [`topic`] are kept
 //! and shown, but have no effect. Freed space is used again; the file does not shrink.
 //!
-//! Reading order: this file, [`request`], [`writer`], [`assignment`], [`topic`], [`storage`], [`member`], [`reader`].
+//! Reading order: this file, [`request`], [`writer`], [`assignment`], [`topic`], [`storage`], [`member`], [`reader`],
+//! [`hold`].
 
 use std::{
     collections::HashMap,
@@ -25,12 +26,13 @@ use std::{
     time::Duration,
 };
 
-use tidings_core::domain::{Output, TopicPartition};
+use tidings_core::domain::{Output, Timestamp, TopicPartition};
 use tokio::sync::{Notify, oneshot};
 
 use super::{Appender, Bounds, Group, Log, LogError, Offsets, TopicSpec, TopicState};
 
 mod assignment;
+mod hold;
 mod member;
 mod reader;
 mod request;
@@ -38,6 +40,7 @@ mod storage;
 mod topic;
 mod writer;
 
+pub use hold::Held;
 pub use member::LocalMember;
 pub use reader::LocalReader;
 use request::{Author, Mailbox, Refusal, Request, Write};
@@ -47,6 +50,13 @@ use writer::Writer;
 
 /// The largest record taken, in bytes of key, value and headers, unless its topic sets `max.message.bytes`.
 pub const MAX_RECORD_BYTES: usize = 2 * 1024 * 1024;
+
+/// Offsets that are left out after a restore: more than were given out between any backup and its restore, and still a
+/// thousandth of all there are.
+const GAP_OFFSETS: i64 = 1_000_000_000;
+
+/// What a process holds that uses a data folder.
+pub const LOCK_FILE: &str = "lock";
 
 /// The log of an embedded Tidings. Clones share one writer; the file is closed when the last clone, member, reader and
 /// appender is gone.
@@ -133,19 +143,36 @@ impl Local {
         };
         Ok(Local { shared: Arc::new(shared) })
     }
+
+    /// Holds the writer: what is committed now is all there is until it is released.
+    pub async fn hold(&self) -> Result<Held, LogError> {
+        let (reply, answer) = oneshot::channel();
+        let (held, hold) = Held::new(reply);
+        self.shared.tell(Request::Hold(hold));
+        answer.await.map_err(|_| LogError::Unavailable("the log's writer has stopped".into()))?;
+        Ok(held)
+    }
 }
 
-/// Takes the folder for this process, or says who cannot have it.
-fn lock(folder: &Path) -> Result<File, LogError> {
+/// Makes a log that was restored give out other offsets than it did after the backup: event ids may come from them, and
+/// receivers remember ids. `now` is the time of the restore. The file is that of a closed log, and is one again.
+pub fn leave_gap(file: &Path, topics: &[Arc<str>], now: Timestamp) -> Result<(), LogError> {
+    let storage = Storage::open(file, Durability::Full, None)?;
+    storage.leave_gap(topics, GAP_OFFSETS, now)?;
+    storage.close()
+}
+
+/// Takes the folder for this process until the file is dropped, or says who cannot have it.
+pub fn lock(folder: &Path) -> Result<File, LogError> {
     let place = folder.display();
     std::fs::create_dir_all(folder)
         .map_err(|e| LogError::Refused(format!("the data folder {place} cannot be created: {e}")))?;
-    let file = File::create(folder.join("lock"))
+    let file = File::create(folder.join(LOCK_FILE))
         .map_err(|e| LogError::Refused(format!("the data folder {place} cannot be written: {e}")))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(LogError::Refused(format!(
-            "the data folder {place} is in use by another process (its file `lock` is held)"
+            "the data folder {place} is in use by another process (its file `{LOCK_FILE}` is held)"
         ))),
         Err(TryLockError::Error(e)) => Err(LogError::Refused(format!("the data folder {place} cannot be locked: {e}"))),
     }

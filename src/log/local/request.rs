@@ -8,7 +8,7 @@ use std::{
 use tidings_core::domain::{Output, TopicPartition};
 use tokio::sync::{Notify, oneshot};
 
-use super::{assignment::MemberId, hold, topic::Partition};
+use super::{assignment::MemberId, hold, hold::Hold, topic::Partition};
 use crate::log::{LogError, Offsets, TopicSpec};
 
 /// What the other threads may ask for. A dropped reply means that nobody waits any longer; the request is still done.
@@ -41,6 +41,7 @@ pub(super) enum Request {
         name: Arc<str>,
         reply: oneshot::Sender<u64>,
     },
+    Hold(Hold),
     Committed {
         group: String,
         topic: Arc<str>,

@@ -7,7 +7,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
@@ -181,6 +181,28 @@ impl Storage {
         self.db
             .execute("INSERT INTO topics VALUES (?1, ?2, ?3, ?4)", params![name, partitions, first_slot, settings])?;
         Ok(first_slot)
+    }
+
+    /// Ends every partition of these topics this many offsets later, with a tombstone that readers step over.
+    pub fn leave_gap(&self, topics: &[Arc<str>], offsets: i64, now: Timestamp) -> Result<(), LogError> {
+        self.begin()?;
+        for topic in self.topics()?.into_iter().filter(|topic| topics.iter().any(|name| **name == topic.name)) {
+            let name: Arc<str> = topic.name.into();
+            for partition in 0..topic.partitions {
+                let slot = topic.first_slot + partition;
+                let offset = self.bounds(slot)?.end + offsets;
+                let (topic, timestamp) = (name.clone(), now);
+                let headers = Vec::new();
+                self.insert(slot, &Record { topic, partition, offset, timestamp, key: None, value: None, headers })?;
+            }
+        }
+        self.commit()
+    }
+
+    /// Puts everything into the one file and closes it.
+    pub fn close(self) -> Result<(), LogError> {
+        self.db.pragma_update_and_check(None, "wal_checkpoint", "truncate", |row| row.get::<_, i64>(0))?;
+        self.db.close().map_err(|(_, error)| error.into())
     }
 
     pub fn begin(&self) -> Result<(), LogError> {

@@ -311,3 +311,38 @@ async fn bad_topics_are_refused_with_the_reason() {
     }
     assert_eq!(log.topics(&["t".into()]).await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn while_the_writer_is_held_writes_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(&folder, options());
+    let topic = topic(&log, "events", &[]).await;
+    append(&log, &topic, "", Some("before")).await;
+    let held = log.hold().await.unwrap();
+    let (writing, to) = (log.clone(), topic.clone());
+    let write = tokio::spawn(async move { append(&writing, &to, "", Some("meanwhile")).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(log.bounds(topic.clone()).await.unwrap().end, 1);
+    assert!(held.release().unwrap() >= Duration::from_millis(200));
+    write.await.unwrap();
+    assert_eq!(left(&log, &topic).await, "0:-=before 1:-=meanwhile");
+    // Who forgets to release it has dropped it, and that is the same.
+    drop(log.hold().await.unwrap());
+    append(&log, &topic, "", Some("after")).await;
+}
+
+#[tokio::test]
+async fn a_log_that_was_restored_goes_on_at_other_offsets() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(&folder, options());
+    let (events, others) = (topic(&log, "events", &[]).await, topic(&log, "others", &[]).await);
+    append(&log, &events, "", Some("old")).await;
+    drop(log);
+    leave_gap(&folder.path().join("log.db"), std::slice::from_ref(&events.topic), Timestamp(0)).unwrap();
+    assert!(!folder.path().join("log.db-wal").exists());
+    let log = open(&folder, options());
+    append(&log, &events, "", Some("new")).await;
+    append(&log, &others, "", Some("new")).await;
+    assert_eq!(left(&log, &events).await, "0:-=old 1000000001:-=- 1000000002:-=new");
+    assert_eq!(left(&log, &others).await, "0:-=new");
+}

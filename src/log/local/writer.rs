@@ -143,6 +143,7 @@ impl Writer {
                 *epoch += 1;
                 let _ = reply.send(*epoch);
             }
+            Request::Hold(hold) => hold.wait(),
             Request::Committed { group, topic, reply } => {
                 let committed = self.groups.get(&group).map(|group| &group.committed);
                 let of_topic = committed.into_iter().flatten().filter(|(partition, _)| partition.topic == topic);

@@ -59,7 +59,7 @@ impl Sender {
         let attempt = item.attempts + 1;
         let delivery = item.delivery.clone();
         let result = retry::Result { error: answer.error, retry_after_ms: answer.retry_after_ms };
-        let oldest = delivery.recorded_at.plus(self.options.max_age_ms);
+        let oldest = delivery.begins_at().plus(self.options.max_age_ms);
         let decision = match directory.destination(&delivery.team, &delivery.destination) {
             Some(destination) => match retry::decide(result, attempt, &destination.retry, now, chance) {
                 Decision::Retry(due) if due > oldest => Decision::End(Outcome::Expired),

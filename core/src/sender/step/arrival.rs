@@ -190,7 +190,7 @@ pub(super) fn fate(delivery: &Delivery, directory: &Directory, now: Timestamp, m
     if !subscription.enabled || !destination.enabled {
         return Fate::End(Outcome::Suppressed);
     }
-    if now.since(delivery.recorded_at) > max_age_ms {
+    if now.since(delivery.begins_at()) > max_age_ms {
         return Fate::End(Outcome::Expired);
     }
     Fate::Send(destination.clone())
