@@ -28,7 +28,7 @@ pub async fn keep_store<S: Store>(store: S, days: u32, mut stop: Stop) {
         loop {
             let done = tokio::select! {
                 _ = keep.tick() => keep_days(&store, days).await,
-                _ = count.tick() => store.waiting(None).await.map(|waiting| facts::parked(waiting.parked)),
+                _ = count.tick() => count_parked(&store).await,
             };
             if let Err(error) = done {
                 facts::store_failed(&error);
@@ -39,6 +39,13 @@ pub async fn keep_store<S: Store>(store: S, days: u32, mut stop: Stop) {
         _ = stop.ordered() => {}
         () = work => {}
     }
+}
+
+async fn count_parked<S: Store>(store: &S) -> Result<(), StoreError> {
+    let waiting = store.waiting(None).await?;
+    let overdue = waiting.oldest_due.map_or(0, |due| SystemClock.now().since(due).max(0));
+    facts::parked(waiting.parked, Duration::from_millis(overdue as u64));
+    Ok(())
 }
 
 async fn keep_days<S: Store>(store: &S, days: u32) -> Result<(), StoreError> {

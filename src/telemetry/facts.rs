@@ -156,8 +156,10 @@ pub fn id_conflict(position: &Position, notification: NotificationId) {
     tracing::warn!(%position, %notification, "another event has this one's id: the first was sent, this one is not");
 }
 
-pub fn parked(count: u64) {
+/// `overdue`: how long the oldest of them has been due.
+pub fn parked(count: u64, overdue: Duration) {
     gauge!("tidings_parked").set(count as f64);
+    gauge!("tidings_overdue_seconds").set(overdue.as_secs_f64());
 }
 
 pub fn store_written(attempts: usize, took: Duration) {
@@ -285,7 +287,7 @@ mod tests {
         notification_ended(Outcome::Delivered);
         delivered_at_first_attempt(Duration::from_millis(3));
         sender_load(SenderLoad::default());
-        parked(1);
+        parked(1, Duration::from_secs(1));
         store_written(1, Duration::from_millis(3));
         parked_row_unreadable(NotificationId([1; 16]), &Poison::new(tidings_core::codec::Reason::Decode, ""));
         row_refused(&WriteBatch::default(), "");

@@ -72,6 +72,11 @@ pub const METRICS: &[Metric] = &[
     gauge("tidings_in_flight", &[], "Requests waiting for an answer."),
     gauge("tidings_unsettled", &[], "Attempts answered but not yet stored: what a crash now would repeat."),
     gauge("tidings_parked", &[], "Notifications waiting in the store for their next attempt, of all partitions."),
+    gauge(
+        "tidings_overdue_seconds",
+        &[],
+        "For how long the oldest of them has been due; minutes mean that no sender takes them up.",
+    ),
     counter("tidings_attempts_total", &["class"], "Attempts by error class; `ok` where there was none."),
     histogram("tidings_attempt_seconds", &[], "One attempt, from resolving the name to the end of the answer."),
     counter("tidings_notifications_total", &["outcome"], "Notifications that ended, by outcome."),
