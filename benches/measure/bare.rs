@@ -27,9 +27,7 @@ use rdkafka::{
 use tidings::log::{Log, TopicSpec, kafka::KafkaLog};
 use tidings_core::{
     codec::encode_delivery,
-    domain::{
-        Day, Delivery, DestinationId, NotificationId, Position, SubscriptionId, TeamId, Timestamp,
-    },
+    domain::{Day, Delivery, DestinationId, NotificationId, Position, SubscriptionId, TeamId, Timestamp},
 };
 use tokio::{net::TcpStream, sync::mpsc, task::JoinSet};
 
@@ -234,7 +232,12 @@ fn copy(route: &Route, commits: Commits, stop: &AtomicBool, copied: &AtomicU64) 
 }
 
 /// Posts what comes to a topic of copies, until it is told to stop.
-pub async fn post_all(route: Route, receiver: SocketAddr, connections: usize, stop: Arc<AtomicBool>) -> anyhow::Result<()> {
+pub async fn post_all(
+    route: Route,
+    receiver: SocketAddr,
+    connections: usize,
+    stop: Arc<AtomicBool>,
+) -> anyhow::Result<()> {
     let mut posts = Posts::connect(receiver, connections).await?;
     let (records, mut inbox) = mpsc::channel::<Post>(BATCH_RECORDS);
     let envelope = envelope().len();

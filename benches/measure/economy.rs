@@ -104,6 +104,9 @@ async fn measure_one(
         Shape::One => format!("deliveries per CPU second, {mode}, one destination"),
         Shape::Fanout => format!("deliveries per CPU second, {mode}, each event to {FANOUT} destinations"),
     };
+    if let Some(parked) = installation.parked().await? {
+        eprintln!("  {parked} were put off");
+    }
     let per_second = median(&runs.iter().map(|run| run.per_second).collect::<Vec<_>>());
     let values: Vec<f64> = runs.iter().map(|run| run.per_cpu_second).collect();
     let middle = median(&values);

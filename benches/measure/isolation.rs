@@ -66,9 +66,11 @@ pub async fn measure(servers: &Servers, receiver: &Receiver) -> anyhow::Result<V
         calm.end().await?;
         let Case { healthy, hanging, rate } = case;
         let what = |share: &str| format!("{healthy} healthy at {rate} events/s with {hanging} hanging, {share}");
-        figures.push(
-            Figure::new('e', what("p50"), "ms", p50.1).beside(&p50.0).promised(Bound::RatioAtMost, 1.2, Some(1.05)),
-        );
+        figures.push(Figure::new('e', what("p50"), "ms", p50.1).beside(&p50.0).promised(
+            Bound::RatioAtMost,
+            1.2,
+            Some(1.05),
+        ));
         let figure = Figure::new('e', what("p99"), "ms", p99.1).beside(&p99.0);
         let slack = figure.beside.is_some_and(|beside| figure.measured - beside <= P99_SLACK_MS);
         let figure = figure.promised(Bound::RatioAtMost, 1.5, Some(1.2));

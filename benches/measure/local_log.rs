@@ -95,7 +95,7 @@ fn inserts() -> anyhow::Result<f64> {
         transaction.commit()?;
     }
     let rate = RECORDS as f64 / began.elapsed().as_secs_f64();
-    let held: usize = db.query_row("SELECT count(*) FROM records", [], |row| row.get(0))?;
-    ensure!(held == RECORDS, "the table holds {held} of {RECORDS} records");
+    let held: i64 = db.query_row("SELECT count(*) FROM records", [], |row| row.get(0))?;
+    ensure!(held == RECORDS as i64, "the table holds {held} of {RECORDS} records");
     Ok(rate)
 }

@@ -69,7 +69,8 @@ pub async fn measure(servers: &Servers, receiver: &Receiver) -> anyhow::Result<V
     let expected = EVENTS * (RUNS as u64 + 1);
     ensure!(deliveries >= expected, "{deliveries} deliveries of {expected} events that each match once");
     installation.end().await?;
-    let figure = Figure::new('a', "matcher, 5,000 a transaction, beside a bare transactional copy", "events/s", matched);
+    let figure =
+        Figure::new('a', "matcher, 5,000 a transaction, beside a bare transactional copy", "events/s", matched);
     Ok(vec![figure.beside(&copied).promised(Bound::RatioAtLeast, 0.7, Some(0.9))])
 }
 
