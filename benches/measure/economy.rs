@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::{
     environment::Servers,
-    events::{Publisher, bystanders, everything, plain},
+    events::{BYSTANDING_TEAMS, Publisher, TEAM, bystander_team, bystanders, everything, plain},
     installation::Installation,
     processes::{CpuSeconds, memory},
     receiver::Receiver,
@@ -81,10 +81,13 @@ async fn measure_one(
         Shape::One => (1, IN_FLIGHT_ONE),
         Shape::Fanout => (FANOUT, IN_FLIGHT_MANY),
     };
+    for n in 0..BYSTANDING_TEAMS {
+        installation.destination(&bystander_team(n), "hook", &receiver.url("ok", "bystander"), 1).await?;
+    }
     let mut subscriptions = bystanders(BYSTANDERS);
     for n in 0..destinations {
         let id = format!("hook-{n}");
-        installation.destination(&id, &receiver.url("ok", &id), in_flight).await?;
+        installation.destination(TEAM, &id, &receiver.url("ok", &id), in_flight).await?;
         subscriptions.push(everything(&id));
     }
     installation.subscriptions(subscriptions).await?;

@@ -10,8 +10,12 @@ use rdkafka::{
 };
 use serde_json::{Value, json};
 
-use crate::{installation::TEAM, receiver::now_us};
+use crate::receiver::now_us;
 
+/// The team whose events are measured.
+pub const TEAM: &str = "bench";
+/// Teams of [`bystanders`].
+pub const BYSTANDING_TEAMS: usize = 100;
 /// Of the built-in catalog, so that it is read, summarised and redacted as a known type.
 pub const TYPE: &str = "replicated.customer.created";
 
@@ -50,7 +54,12 @@ pub fn bystanders(count: usize) -> Vec<(String, String, Value)> {
         let filter = json!({"appId": [format!("app-{n}")], "licenseType": ["paid"]});
         json!({"events": [{"type": TYPE, "filter": filter}], "destinations": ["hook"]})
     };
-    (0..count).map(|n| (format!("team-{}", n % 100), format!("subscription-{n}"), body(n))).collect()
+    (0..count).map(|n| (bystander_team(n % BYSTANDING_TEAMS), format!("subscription-{n}"), body(n))).collect()
+}
+
+/// The name of one of their teams, which needs a destination `hook`.
+pub fn bystander_team(n: usize) -> String {
+    format!("team-{n}")
 }
 
 /// A producer of some platform, which knows nothing of Tidings.

@@ -12,7 +12,7 @@ use anyhow::{Context, bail, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 use tidings::log::{
     Log,
     kafka::{KafkaLog, KafkaSettings},
@@ -50,8 +50,6 @@ struct Api {
     base: String,
 }
 
-/// The team of all that is measured.
-pub const TEAM: &str = "bench";
 const TOKEN: &str = "measure-measure-measure-measure-measure-token";
 const KEYS: &str = "measure:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
@@ -177,9 +175,9 @@ impl Installation {
         self.api.as_ref().context("this installation has no API")
     }
 
-    pub async fn destination(&self, id: &str, url: &str, in_flight: u32) -> anyhow::Result<()> {
+    pub async fn destination(&self, team: &str, id: &str, url: &str, in_flight: u32) -> anyhow::Result<()> {
         let body = json!({"webhook": {"url": url}, "limits": {"in_flight": in_flight}});
-        self.api()?.put(&format!("/v1/teams/{TEAM}/destinations/{id}"), &body).await
+        self.api()?.put(&format!("/v1/teams/{team}/destinations/{id}"), &body).await
     }
 
     /// Writes many subscriptions: team, id, and what they say.

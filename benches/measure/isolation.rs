@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     environment::Servers,
-    events::{Publisher, everything, plain},
+    events::{Publisher, TEAM, everything, plain},
     installation::Installation,
     receiver::{Receipts, Receiver},
     report::{Bound, Figure},
@@ -91,7 +91,7 @@ async fn installation(
     let mut subscriptions = Vec::new();
     for (behaviour, n) in ids {
         let id = format!("{behaviour}-{n}");
-        installation.destination(&id, &receiver.url(behaviour, &id), IN_FLIGHT).await?;
+        installation.destination(TEAM, &id, &receiver.url(behaviour, &id), IN_FLIGHT).await?;
         subscriptions.push(everything(&id));
     }
     installation.subscriptions(subscriptions).await?;

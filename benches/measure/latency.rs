@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::{
     bare::{Commits, Copy, Route, make_topic, post_all},
     environment::Servers,
-    events::{Publisher, everything, plain},
+    events::{Publisher, TEAM, everything, plain},
     installation::Installation,
     receiver::{Receipts, Receiver},
     report::{Bound, Figure},
@@ -108,7 +108,7 @@ async fn on_kafka(
 }
 
 async fn set_up(installation: &Installation, receiver: &Receiver) -> anyhow::Result<()> {
-    installation.destination("hook", &receiver.url("ok", "hook"), IN_FLIGHT).await?;
+    installation.destination(TEAM, "hook", &receiver.url("ok", "hook"), IN_FLIGHT).await?;
     installation.subscriptions(vec![everything("hook")]).await?;
     installation.settled().await;
     Ok(())

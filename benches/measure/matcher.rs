@@ -26,10 +26,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 pub async fn measure(servers: &Servers, receiver: &Receiver) -> anyhow::Result<Vec<Figure>> {
     let mut installation = Installation::distributed(servers, &[]).await?;
-    // Nothing is sent here; a subscription needs a destination all the same.
-    installation.destination("hook", &receiver.url("ok", "hook"), 1).await?;
     let mut subscriptions = Vec::new();
     for team in 0..TEAMS {
+        // Nothing is sent here; a subscription needs a destination all the same.
+        installation.destination(&format!("team-{team}"), "hook", &receiver.url("ok", "hook"), 1).await?;
         for n in 0..SUBSCRIPTIONS_PER_TEAM {
             let body = json!({
                 "events": [{"type": TYPE, "filter": {"appId": [format!("app-{n}")], "licenseType": ["paid"]}}],

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use crate::{
     bare::Posts,
     environment::Servers,
-    events::{Publisher, TYPE, event},
-    installation::{Installation, TEAM},
+    events::{Publisher, TEAM, TYPE, event},
+    installation::Installation,
     receiver::Receiver,
     report::{Bound, Figure},
 };
@@ -32,7 +32,7 @@ pub async fn measure(servers: &Servers, receiver: &Receiver) -> anyhow::Result<V
     let mut subscriptions = Vec::new();
     for n in 0..DESTINATIONS {
         let id = format!("hook-{n}");
-        installation.destination(&id, &receiver.url("ok", &id), IN_FLIGHT).await?;
+        installation.destination(TEAM, &id, &receiver.url("ok", &id), IN_FLIGHT).await?;
         let events = serde_json::json!([{"type": TYPE, "filter": {"appId": [format!("app-{n}")]}}]);
         subscriptions.push((TEAM.to_owned(), id.clone(), serde_json::json!({"events": events, "destinations": [id]})));
     }
