@@ -56,7 +56,7 @@ const STARTS_WITHIN: Duration = Duration::from_secs(60);
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Changes of the directory under way at one time.
-const EDITS: usize = 64;
+const EDITS: usize = 500;
 /// Events in one request to the API.
 pub const EVENTS_PER_REQUEST: usize = 500;
 

@@ -3,24 +3,18 @@
 //! Every effect that waits runs as a task of its own whose result is the next input; the loop itself never waits for
 //! a store or a receiver, so that it goes on polling the group whatever else stands still.
 
-use std::{
-    collections::BTreeMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidings_core::{
     catalog::Catalog,
     codec::{self, DeadLetter, Decoder, Poison},
     domain::{Chance, Delivery, ErrorClass, NotificationId, Output, Record, Timestamp, TopicPartition, WriteBatch},
-    message,
     sender::{Answered, Attempting, Effect, Flow, Incoming, Input, Loaded, Options, Sender},
 };
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{RoleError, clock::Clock, directory::DirectoryView, seam::Seam, stop::Stop};
+use super::{RoleError, bodies::Bodies, clock::Clock, directory::DirectoryView, seam::Seam, stop::Stop};
 use crate::{
     channels::{Answer, Channel, Job},
     log::{self, Group, Log, LogError, Member},
@@ -65,6 +59,7 @@ struct Worker<'a, L: Log, S, Ch, Cl> {
     sender: Sender,
     chance: Chance,
     member: L::Member,
+    bodies: Arc<Bodies>,
     jobs: JoinSet<Input>,
     /// Offsets whose commit failed; they go with the next one.
     uncommitted: BTreeMap<u32, i64>,
@@ -98,6 +93,7 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> SenderRole<L, S, Ch, Cl> {
                 sender: Sender::new(self.options.clone()),
                 chance: Chance::new(seed),
                 member,
+                bodies: Arc::new(Bodies::new(self.decoder.clone(), self.catalog.clone())),
                 jobs: JoinSet::new(),
                 uncommitted: BTreeMap::new(),
                 paused: false,
@@ -221,7 +217,7 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
         let mut incoming = Vec::with_capacity(records.len());
         for record in records {
             let raw = record.value.clone().unwrap_or_default();
-            let delivery = match codec::decode_delivery(&raw) {
+            let delivery = match codec::decode_shared_delivery(&raw) {
                 Ok(delivery) => Some(Arc::new(delivery)),
                 Err(poison) => {
                     set_aside(&self.role.log, &self.role.deadletters, &record, &poison).await;
@@ -252,11 +248,9 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
                     .spawn(async move { Input::LookedUp(lookup, insist(&readiness, || store.look_up(&ids)).await) });
             }
             Effect::Send(ticket, attempting) => {
-                let (channel, clock) = (role.channel.clone(), role.clock.clone());
-                let (decoder, catalog) = (role.decoder.clone(), role.catalog.clone());
-                self.jobs.spawn(async move {
-                    Input::Answered(ticket, attempt(&*channel, &clock, &decoder, &catalog, attempting).await)
-                });
+                let (channel, clock, bodies) = (role.channel.clone(), role.clock.clone(), self.bodies.clone());
+                self.jobs
+                    .spawn(async move { Input::Answered(ticket, attempt(&*channel, &clock, &bodies, attempting).await) });
             }
             Effect::Store(batch) => {
                 let (store, readiness) = (role.store.clone(), role.readiness.clone());
@@ -350,7 +344,7 @@ fn numbers(partitions: &[TopicPartition]) -> Vec<u32> {
 }
 
 fn read(notification: NotificationId, delivery: &Bytes) -> Option<Arc<Delivery>> {
-    match codec::decode_delivery(delivery) {
+    match codec::decode_shared_delivery(delivery) {
         Ok(delivery) => Some(Arc::new(delivery)),
         Err(poison) => {
             facts::parked_row_unreadable(notification, &poison);
@@ -359,16 +353,15 @@ fn read(notification: NotificationId, delivery: &Bytes) -> Option<Arc<Delivery>>
     }
 }
 
-/// Reads the event again, renders it, and makes the attempt.
+/// Makes the attempt, with the body that every destination of this event gets.
 async fn attempt<Ch: Channel, Cl: Clock>(
     channel: &Ch,
     clock: &Cl,
-    decoder: &Decoder,
-    catalog: &Catalog,
+    bodies: &Bodies,
     attempting: Attempting,
 ) -> Answered {
     let Attempting { attempt, destination, delivery } = attempting;
-    let body = match render(decoder, catalog, &delivery) {
+    let body = match bodies.of(&delivery) {
         Ok(body) => body,
         Err(message) => return unsendable(clock.now(), message),
     };
@@ -383,18 +376,6 @@ async fn attempt<Ch: Channel, Cl: Clock>(
         facts::delivered_at_first_attempt(Duration::from_millis(latency as u64));
     }
     Answered { at, duration_ms, code, error, message, response, retry_after_ms }
-}
-
-/// The body that a receiver sees for this delivery. The same for every attempt.
-///
-/// A bug that one event brings out must cost that event alone, as in the matcher.
-pub fn render(decoder: &Decoder, catalog: &Catalog, delivery: &Delivery) -> Result<Bytes, String> {
-    catch_unwind(AssertUnwindSafe(|| {
-        let read = decoder.again(delivery);
-        let event = read.map_err(|poison| format!("{}: {}", poison.reason.as_str(), poison.detail))?;
-        message::body(&event, delivery.recorded_at, catalog).map_err(|error| error.to_string())
-    }))
-    .unwrap_or_else(|_| Err("the event could not be rendered".to_owned()))
 }
 
 fn unsendable(at: Timestamp, message: String) -> Answered {

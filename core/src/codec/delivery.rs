@@ -26,7 +26,9 @@ const FINGERPRINT: [u8; 8] = [0xE9, 0x2B, 0xE7, 0x63, 0x6D, 0x59, 0x83, 0x95];
 /// How each version's datum is read, the newest first.
 const VERSIONS: [([u8; 8], Read); 1] = [(FINGERPRINT, read)];
 
-type Read = fn(&mut Cursor<'_>) -> Result<Delivery, Wrong>;
+type Read = fn(&mut Cursor<'_>, Keep<'_>) -> Result<Delivery, Wrong>;
+/// Makes the event's bytes outlive the record that they were read from.
+type Keep<'a> = &'a dyn Fn(&[u8]) -> Bytes;
 
 /// Room for what a delivery holds beside the event, in bytes; a guess that saves growing.
 const ENVELOPE: usize = 512;
@@ -67,6 +69,15 @@ pub fn encode_delivery(delivery: &Delivery) -> Bytes {
 
 /// Poison here means that something else than Tidings wrote the record, or a newer version did.
 pub fn decode_delivery(record: &[u8]) -> Result<Delivery, Poison> {
+    decode(record, &Bytes::copy_from_slice)
+}
+
+/// The same, with the event as a part of the record instead of a copy: for who holds the record anyway.
+pub fn decode_shared_delivery(record: &Bytes) -> Result<Delivery, Poison> {
+    decode(record, &|event| record.slice_ref(event))
+}
+
+fn decode(record: &[u8], keep: Keep<'_>) -> Result<Delivery, Poison> {
     let Some((header, datum)) = record.split_first_chunk::<10>() else {
         let detail = format!("{} bytes; the header alone takes 10", record.len());
         return Err(Poison::new(Reason::BadFrame, detail));
@@ -79,10 +90,10 @@ pub fn decode_delivery(record: &[u8]) -> Result<Delivery, Poison> {
         return Err(Poison::new(Reason::UnknownSchema, detail));
     };
     let mut cursor = Cursor::new(datum);
-    read(&mut cursor).and_then(|delivery| Ok(cursor.end().map(|()| delivery)?)).map_err(Poison::from)
+    read(&mut cursor, keep).and_then(|delivery| Ok(cursor.end().map(|()| delivery)?)).map_err(Poison::from)
 }
 
-fn read(cursor: &mut Cursor<'_>) -> Result<Delivery, Wrong> {
+fn read(cursor: &mut Cursor<'_>, keep: Keep<'_>) -> Result<Delivery, Wrong> {
     let mut id = [0; 16];
     id.copy_from_slice(cursor.take(16)?);
     Ok(Delivery {
@@ -103,7 +114,7 @@ fn read(cursor: &mut Cursor<'_>) -> Result<Delivery, Wrong> {
         position: Position { topic: cursor.string()?.into(), partition: cursor.int()? as u32, offset: cursor.long()? },
         recorded_at: Timestamp(cursor.long()?),
         codec: cursor.string()?.into(),
-        event: Bytes::copy_from_slice(cursor.bytes()?),
+        event: keep(cursor.bytes()?),
     })
 }
 
@@ -277,7 +288,9 @@ mod tests {
     proptest! {
         #[test]
         fn deliveries_round_trip(delivery in any_delivery()) {
-            prop_assert_eq!(decode_delivery(&encode_delivery(&delivery)), Ok(delivery));
+            let record = encode_delivery(&delivery);
+            prop_assert_eq!(decode_shared_delivery(&record), Ok(delivery.clone()));
+            prop_assert_eq!(decode_delivery(&record), Ok(delivery));
         }
 
         #[test]

@@ -69,7 +69,7 @@ pub const MAX_WRITE: usize = 500;
 pub const MAX_LOAD: u32 = 500;
 /// Parked rows are loaded this long before they are due.
 pub const LOAD_AHEAD_MS: i64 = 60_000;
-/// A lane that has never been answered holds this many notifications; more are parked.
+/// A lane that has never been answered holds this many notifications; more are parked, unless there is much room.
 pub const UNPROVEN_QUEUE: usize = 64;
 /// The furthest that a notification without a failed attempt is put off at once.
 pub const MAX_SPILL_MS: i64 = 300_000;
@@ -210,7 +210,7 @@ impl Default for Options {
             max_unsettled: 1_500,
             max_queued: 16_384,
             max_queued_bytes: 64 << 20,
-            max_wait_ms: 1_000,
+            max_wait_ms: 4_000,
             max_age_ms: 7 * 86_400_000,
             store_linger_ms: 5,
             commit_every_ms: 500,
