@@ -49,6 +49,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(2);
 const UNREADY_AFTER: Duration = Duration::from_secs(30);
 /// The longest sleep between two looks at the clock, so that a clock that was set is noticed.
 const MAX_SLEEP: Duration = Duration::from_secs(5);
+/// Inputs in one step: enough to share its cost, few enough that what follows from the first is not kept waiting.
+const MAX_INPUTS: usize = 64;
 /// How often what is in memory is written to the metrics.
 const LOAD_EVERY: Duration = Duration::from_secs(1);
 
@@ -142,11 +144,14 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
                 _ = tokio::time::sleep(sleep) => Input::Tick,
                 _ = self.view.changed() => Input::Tick,
             };
-            self.feed(input).await?;
-            // What has been answered meanwhile goes in before the group is asked again.
-            while let Some(Ok(input)) = self.jobs.try_join_next() {
-                self.feed(input).await?;
+            // What has been answered meanwhile goes in with it.
+            let mut inputs = vec![input];
+            while inputs.len() < MAX_INPUTS
+                && let Some(done) = self.jobs.try_join_next()
+            {
+                inputs.push(done.map_err(|error| RoleError::Job(error.to_string()))?);
             }
+            self.feed(inputs).await?;
         }
     }
 
@@ -176,10 +181,10 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
         Ok(flow)
     }
 
-    async fn feed(&mut self, input: Input) -> Result<(), RoleError> {
+    async fn feed(&mut self, inputs: Vec<Input>) -> Result<(), RoleError> {
         let Some(directory) = self.view.current() else { return Err(RoleError::NoDirectory) };
         let mut effects = Vec::new();
-        self.sender.step(self.role.clock.now(), &mut self.chance, &directory, input, &mut effects);
+        self.sender.step(self.role.clock.now(), &mut self.chance, &directory, inputs, &mut effects);
         self.role.seam.tamper(&mut effects);
         for effect in effects {
             self.perform(effect).await?;
@@ -249,8 +254,9 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
             }
             Effect::Send(ticket, attempting) => {
                 let (channel, clock, bodies) = (role.channel.clone(), role.clock.clone(), self.bodies.clone());
-                self.jobs
-                    .spawn(async move { Input::Answered(ticket, attempt(&*channel, &clock, &bodies, attempting).await) });
+                self.jobs.spawn(async move {
+                    Input::Answered(ticket, attempt(&*channel, &clock, &bodies, attempting).await)
+                });
             }
             Effect::Store(batch) => {
                 let (store, readiness) = (role.store.clone(), role.readiness.clone());
@@ -275,7 +281,7 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
             Effect::Rejoin => {
                 self.rejoin = true;
                 self.stopping = true;
-                Box::pin(self.feed(Input::Stop)).await?;
+                Box::pin(self.feed(vec![Input::Stop])).await?;
             }
         }
         Ok(())

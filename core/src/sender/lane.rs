@@ -9,6 +9,8 @@ use crate::domain::{ErrorClass, Limits, Timestamp};
 
 /// A request that has waited this long for its answer makes its lane a slow one.
 pub const SLOW_AFTER_MS: i64 = 1_000;
+/// A lane that starts requests at least this often, in milliseconds, is brisk.
+const BRISK_PACE_MS: f64 = 50.0;
 /// What a lane that has never been answered may have in flight, before its window opens.
 const FIRST_WINDOW: u32 = 2;
 /// How much of the newest answer enters the smoothed duration.
@@ -183,6 +185,11 @@ impl Lane {
         }
     }
 
+    /// Whether notifications come to their turn here so fast that a burst is better waited out than parked.
+    pub fn is_brisk(&self, now: Timestamp) -> bool {
+        self.pace_ms(now).is_some_and(|pace| pace <= BRISK_PACE_MS)
+    }
+
     /// How long a notification queued now would wait for its turn; `None` while nothing is known.
     pub fn wait_ms(&self, now: Timestamp) -> Option<i64> {
         let pause = self.paused_until.since(now).max(0);
@@ -261,6 +268,22 @@ mod tests {
         let dues: Vec<i64> = (0..4).map(|_| lane.spill_until(now, 1_000, 300_000).0).collect();
         assert_eq!(dues, [1_000, 1_500, 2_000, 2_500]);
         assert_eq!(lane.wait_ms(now), Some(50_000));
+    }
+
+    #[test]
+    fn a_lane_is_brisk_by_its_answers_and_its_rate() {
+        let check = |per_second: Option<f64>, duration_ms: u32, expected: bool| {
+            let mut lane = lane(per_second);
+            let now = Timestamp(0);
+            assert!(!lane.is_brisk(now) || per_second.is_some(), "nothing is known of it yet");
+            let ticket = start(&mut lane, now);
+            lane.answered(ticket, None, duration_ms);
+            assert_eq!(lane.is_brisk(now), expected, "{per_second:?} a second, answers in {duration_ms} ms");
+        };
+        check(None, 20, true);
+        check(None, 1_000, false);
+        check(Some(100.0), 20, true);
+        check(Some(1.0), 20, false);
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct Options {
     pub max_queued_bytes: usize,
     /// How long a notification may wait for its turn in memory; longer, and it is parked.
     pub max_wait_ms: i64,
+    /// The same where its lane is brisk: parking costs about as much as sending, so it should be for long.
+    pub max_brisk_wait_ms: i64,
     /// A notification older than this is given up as expired.
     pub max_age_ms: i64,
     /// How long rows may be gathered before they are written.
@@ -202,6 +204,12 @@ pub struct Load {
 
 // === impl Options ===
 
+impl Options {
+    fn max_wait_in(&self, lane: &lane::Lane, now: Timestamp) -> i64 {
+        if lane.is_brisk(now) { self.max_brisk_wait_ms } else { self.max_wait_ms }
+    }
+}
+
 impl Default for Options {
     fn default() -> Options {
         Options {
@@ -210,7 +218,8 @@ impl Default for Options {
             max_unsettled: 1_500,
             max_queued: 16_384,
             max_queued_bytes: 64 << 20,
-            max_wait_ms: 4_000,
+            max_wait_ms: 1_000,
+            max_brisk_wait_ms: 4_000,
             max_age_ms: 7 * 86_400_000,
             store_linger_ms: 5,
             commit_every_ms: 500,
