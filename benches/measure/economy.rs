@@ -81,15 +81,13 @@ async fn measure_one(
         Shape::One => (1, IN_FLIGHT_ONE),
         Shape::Fanout => (FANOUT, IN_FLIGHT_MANY),
     };
-    for n in 0..BYSTANDING_TEAMS {
-        installation.destination(&bystander_team(n), "hook", &receiver.url("ok", "bystander"), 1).await?;
-    }
+    let ids = || (0..destinations).map(|n| format!("hook-{n}"));
+    let measured = ids().map(|id| (TEAM.to_owned(), id.clone(), receiver.url("ok", &id)));
+    installation.destinations(measured.collect(), in_flight).await?;
+    let bystanding = (0..BYSTANDING_TEAMS).map(|n| (bystander_team(n), "hook".to_owned(), receiver.url("ok", "none")));
+    installation.destinations(bystanding.collect(), 1).await?;
     let mut subscriptions = bystanders(BYSTANDERS);
-    for n in 0..destinations {
-        let id = format!("hook-{n}");
-        installation.destination(TEAM, &id, &receiver.url("ok", &id), in_flight).await?;
-        subscriptions.push(everything(&id));
-    }
+    subscriptions.extend(ids().map(|id| everything(&id)));
     installation.subscriptions(subscriptions).await?;
     installation.settled().await;
 

@@ -176,8 +176,17 @@ impl Installation {
     }
 
     pub async fn destination(&self, team: &str, id: &str, url: &str, in_flight: u32) -> anyhow::Result<()> {
-        let body = json!({"webhook": {"url": url}, "limits": {"in_flight": in_flight}});
-        self.api()?.put(&format!("/v1/teams/{team}/destinations/{id}"), &body).await
+        self.destinations(vec![(team.to_owned(), id.to_owned(), url.to_owned())], in_flight).await
+    }
+
+    /// Writes many destinations: team, id, and where each is.
+    pub async fn destinations(&self, all: Vec<(String, String, String)>, in_flight: u32) -> anyhow::Result<()> {
+        let api = self.api()?;
+        let put = |(team, id, url): (String, String, String)| async move {
+            let body = json!({"webhook": {"url": url}, "limits": {"in_flight": in_flight}});
+            api.put(&format!("/v1/teams/{team}/destinations/{id}"), &body).await
+        };
+        stream::iter(all).map(put).buffer_unordered(EDITS).try_collect().await
     }
 
     /// Writes many subscriptions: team, id, and what they say.

@@ -87,13 +87,13 @@ async fn installation(
 ) -> anyhow::Result<Installation> {
     let mut installation = Installation::distributed(servers, &[]).await?;
     installation.start_roles().await?;
-    let ids = (0..case.healthy).map(|n| ("ok", n)).chain((0..hanging).map(|n| ("silent", n)));
-    let mut subscriptions = Vec::new();
-    for (behaviour, n) in ids {
-        let id = format!("{behaviour}-{n}");
-        installation.destination(TEAM, &id, &receiver.url(behaviour, &id), IN_FLIGHT).await?;
-        subscriptions.push(everything(&id));
-    }
+    let ids = || {
+        let both = (0..case.healthy).map(|n| ("ok", n)).chain((0..hanging).map(|n| ("silent", n)));
+        both.map(|(behaviour, n)| (behaviour, format!("{behaviour}-{n}")))
+    };
+    let destinations = ids().map(|(behaviour, id)| (TEAM.to_owned(), id.clone(), receiver.url(behaviour, &id)));
+    installation.destinations(destinations.collect(), IN_FLIGHT).await?;
+    let subscriptions = ids().map(|(_, id)| everything(&id)).collect();
     installation.subscriptions(subscriptions).await?;
     installation.settled().await;
     Ok(installation)
