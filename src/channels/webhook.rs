@@ -78,8 +78,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept. Less than the 5 s after which common servers (Node.js) close theirs, because
 /// a request that meets a closing connection is a failed attempt.
 const IDLE_CONNECTION: Duration = Duration::from_secs(4);
-/// The most unused connections to one host.
-const MAX_IDLE_PER_HOST: usize = 32;
+/// The most unused connections to one host: many destinations may be behind one name, and those that are closed for being
+/// too many are opened again a moment later, at several times the price of a request.
+const MAX_IDLE_PER_HOST: usize = 512;
 /// The most bytes of header fields in an HTTP/2 answer (64 KiB). HTTP/1 answers are bounded by hyper to 100 fields.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
 /// The most bytes of a `Location` that are told.

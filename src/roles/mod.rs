@@ -3,9 +3,10 @@
 //! A loop does I/O and holds no policy; what to do next comes from `tidings_core`. The simulation runs these very
 //! loops over stand-ins.
 //!
-//! Reading order: [`stop`], [`clock`], [`directory`], [`matcher`], [`sender`], [`editor`], [`replay`],
+//! Reading order: [`stop`], [`clock`], [`directory`], [`matcher`], [`sender`], [`bodies`], [`editor`], [`replay`],
 //! [`seam`].
 
+mod bodies;
 pub mod clock;
 pub mod directory;
 pub mod editor;

@@ -3,24 +3,18 @@
 //! Every effect that waits runs as a task of its own whose result is the next input; the loop itself never waits for
 //! a store or a receiver, so that it goes on polling the group whatever else stands still.
 
-use std::{
-    collections::BTreeMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tidings_core::{
     catalog::Catalog,
     codec::{self, DeadLetter, Decoder, Poison},
     domain::{Chance, Delivery, ErrorClass, NotificationId, Output, Record, Timestamp, TopicPartition, WriteBatch},
-    message,
     sender::{Answered, Attempting, Effect, Flow, Incoming, Input, Loaded, Options, Sender},
 };
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{RoleError, clock::Clock, directory::DirectoryView, seam::Seam, stop::Stop};
+use super::{RoleError, bodies::Bodies, clock::Clock, directory::DirectoryView, seam::Seam, stop::Stop};
 use crate::{
     channels::{Answer, Channel, Job},
     log::{self, Group, Log, LogError, Member},
@@ -57,6 +51,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(2);
 const UNREADY_AFTER: Duration = Duration::from_secs(30);
 /// The longest sleep between two looks at the clock, so that a clock that was set is noticed.
 const MAX_SLEEP: Duration = Duration::from_secs(5);
+/// Inputs in one step: enough to share its cost, few enough that what follows from the first is not kept waiting.
+const MAX_INPUTS: usize = 64;
 /// How often what is in memory is written to the metrics.
 const LOAD_EVERY: Duration = Duration::from_secs(1);
 
@@ -67,6 +63,7 @@ struct Worker<'a, L: Log, S, Ch, Cl> {
     sender: Sender,
     chance: Chance,
     member: L::Member,
+    bodies: Arc<Bodies>,
     jobs: JoinSet<Input>,
     /// Offsets whose commit failed; they go with the next one.
     uncommitted: BTreeMap<u32, i64>,
@@ -100,6 +97,7 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> SenderRole<L, S, Ch, Cl> {
                 sender: Sender::new(self.options.clone()),
                 chance: Chance::new(seed),
                 member,
+                bodies: Arc::new(Bodies::new(self.decoder.clone(), self.catalog.clone())),
                 jobs: JoinSet::new(),
                 uncommitted: BTreeMap::new(),
                 paused: false,
@@ -148,11 +146,14 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
                 _ = tokio::time::sleep(sleep) => Input::Tick,
                 _ = self.view.changed() => Input::Tick,
             };
-            self.feed(input).await?;
-            // What has been answered meanwhile goes in before the group is asked again.
-            while let Some(Ok(input)) = self.jobs.try_join_next() {
-                self.feed(input).await?;
+            // What has been answered meanwhile goes in with it.
+            let mut inputs = vec![input];
+            while inputs.len() < MAX_INPUTS
+                && let Some(done) = self.jobs.try_join_next()
+            {
+                inputs.push(done.map_err(|error| RoleError::Job(error.to_string()))?);
             }
+            self.feed(inputs).await?;
         }
     }
 
@@ -182,10 +183,10 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
         Ok(flow)
     }
 
-    async fn feed(&mut self, input: Input) -> Result<(), RoleError> {
+    async fn feed(&mut self, inputs: Vec<Input>) -> Result<(), RoleError> {
         let Some(directory) = self.view.current() else { return Err(RoleError::NoDirectory) };
         let mut effects = Vec::new();
-        self.sender.step(self.role.clock.now(), &mut self.chance, &directory, input, &mut effects);
+        self.sender.step(self.role.clock.now(), &mut self.chance, &directory, inputs, &mut effects);
         self.role.seam.tamper(&mut effects);
         for effect in effects {
             self.perform(effect).await?;
@@ -223,7 +224,7 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
         let mut incoming = Vec::with_capacity(records.len());
         for record in records {
             let raw = record.value.clone().unwrap_or_default();
-            let delivery = match codec::decode_delivery(&raw) {
+            let delivery = match codec::decode_shared_delivery(&raw) {
                 Ok(delivery) => Some(Arc::new(delivery)),
                 Err(poison) => {
                     let (log, topic) = (self.role.log.clone(), self.role.deadletters.clone());
@@ -257,10 +258,9 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
                     .spawn(async move { Input::LookedUp(lookup, insist(&readiness, || store.look_up(&ids)).await) });
             }
             Effect::Send(ticket, attempting) => {
-                let (channel, clock) = (role.channel.clone(), role.clock.clone());
-                let (decoder, catalog) = (role.decoder.clone(), role.catalog.clone());
+                let (channel, clock, bodies) = (role.channel.clone(), role.clock.clone(), self.bodies.clone());
                 self.jobs.spawn(async move {
-                    Input::Answered(ticket, attempt(&*channel, &clock, &decoder, &catalog, attempting).await)
+                    Input::Answered(ticket, attempt(&*channel, &clock, &bodies, attempting).await)
                 });
             }
             Effect::Store(batch) => {
@@ -286,7 +286,7 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
             Effect::Rejoin => {
                 self.rejoin = true;
                 self.stopping = true;
-                Box::pin(self.feed(Input::Stop)).await?;
+                Box::pin(self.feed(vec![Input::Stop])).await?;
             }
         }
         Ok(())
@@ -364,7 +364,7 @@ fn numbers(partitions: &[TopicPartition]) -> Vec<u32> {
 }
 
 fn read(notification: NotificationId, delivery: &Bytes) -> Option<Arc<Delivery>> {
-    match codec::decode_delivery(delivery) {
+    match codec::decode_shared_delivery(delivery) {
         Ok(delivery) => Some(Arc::new(delivery)),
         Err(poison) => {
             facts::parked_row_unreadable(notification, &poison);
@@ -373,16 +373,15 @@ fn read(notification: NotificationId, delivery: &Bytes) -> Option<Arc<Delivery>>
     }
 }
 
-/// Reads the event again, renders it, and makes the attempt.
+/// Makes the attempt, with the body that every destination of this event gets.
 async fn attempt<Ch: Channel, Cl: Clock>(
     channel: &Ch,
     clock: &Cl,
-    decoder: &Decoder,
-    catalog: &Catalog,
+    bodies: &Bodies,
     attempting: Attempting,
 ) -> Answered {
     let Attempting { attempt, destination, delivery } = attempting;
-    let body = match render(decoder, catalog, &delivery) {
+    let body = match bodies.of(&delivery) {
         Ok(body) => body,
         Err(message) => return unsendable(clock.now(), message),
     };
@@ -397,18 +396,6 @@ async fn attempt<Ch: Channel, Cl: Clock>(
         facts::delivered_at_first_attempt(Duration::from_millis(latency as u64));
     }
     Answered { at, duration_ms, code, error, message, response, retry_after_ms }
-}
-
-/// The body that a receiver sees for this delivery. The same for every attempt.
-///
-/// A bug that one event brings out must cost that event alone, as in the matcher.
-pub fn render(decoder: &Decoder, catalog: &Catalog, delivery: &Delivery) -> Result<Bytes, String> {
-    catch_unwind(AssertUnwindSafe(|| {
-        let read = decoder.again(delivery);
-        let event = read.map_err(|poison| format!("{}: {}", poison.reason.as_str(), poison.detail))?;
-        message::body(&event, delivery.recorded_at, catalog).map_err(|error| error.to_string())
-    }))
-    .unwrap_or_else(|_| Err("the event could not be rendered".to_owned()))
 }
 
 fn unsendable(at: Timestamp, message: String) -> Answered {

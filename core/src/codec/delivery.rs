@@ -31,7 +31,9 @@ const FINGERPRINT_2: [u8; 8] = [0xEB, 0x98, 0x24, 0xD9, 0xD4, 0x60, 0x39, 0x42];
 /// How each version's datum is read, the newest first.
 const VERSIONS: [([u8; 8], Read); 2] = [(FINGERPRINT_2, read_2), (FINGERPRINT, read_1)];
 
-type Read = fn(&mut Cursor<'_>) -> Result<Delivery, Wrong>;
+type Read = fn(&mut Cursor<'_>, Keep<'_>) -> Result<Delivery, Wrong>;
+/// Makes the event's bytes outlive the record that they were read from.
+type Keep<'a> = &'a dyn Fn(&[u8]) -> Bytes;
 
 /// Room for what a delivery holds beside the event, in bytes; a guess that saves growing.
 const ENVELOPE: usize = 512;
@@ -75,6 +77,15 @@ pub fn encode_delivery(delivery: &Delivery) -> Bytes {
 
 /// Poison here means that something else than Tidings wrote the record, or a newer version did.
 pub fn decode_delivery(record: &[u8]) -> Result<Delivery, Poison> {
+    decode(record, &Bytes::copy_from_slice)
+}
+
+/// The same, with the event as a part of the record instead of a copy: for who holds the record anyway.
+pub fn decode_shared_delivery(record: &Bytes) -> Result<Delivery, Poison> {
+    decode(record, &|event| record.slice_ref(event))
+}
+
+fn decode(record: &[u8], keep: Keep<'_>) -> Result<Delivery, Poison> {
     let Some((header, datum)) = record.split_first_chunk::<10>() else {
         let detail = format!("{} bytes; the header alone takes 10", record.len());
         return Err(Poison::new(Reason::BadFrame, detail));
@@ -87,20 +98,21 @@ pub fn decode_delivery(record: &[u8]) -> Result<Delivery, Poison> {
         return Err(Poison::new(Reason::UnknownSchema, detail));
     };
     let mut cursor = Cursor::new(datum);
-    read(&mut cursor).and_then(|delivery| Ok(cursor.end().map(|()| delivery)?)).map_err(Poison::from)
+    read(&mut cursor, keep).and_then(|delivery| Ok(cursor.end().map(|()| delivery)?)).map_err(Poison::from)
 }
 
-fn read_1(cursor: &mut Cursor<'_>) -> Result<Delivery, Wrong> {
-    read(cursor, |_| Ok(None))
+fn read_1(cursor: &mut Cursor<'_>, keep: Keep<'_>) -> Result<Delivery, Wrong> {
+    read(cursor, keep, |_| Ok(None))
 }
 
-fn read_2(cursor: &mut Cursor<'_>) -> Result<Delivery, Wrong> {
-    read(cursor, |cursor| Ok(option(cursor, Cursor::long)?.map(Timestamp)))
+fn read_2(cursor: &mut Cursor<'_>, keep: Keep<'_>) -> Result<Delivery, Wrong> {
+    read(cursor, keep, |cursor| Ok(option(cursor, Cursor::long)?.map(Timestamp)))
 }
 
 /// `replayed_at` reads the one field that the versions differ in.
 fn read(
     cursor: &mut Cursor<'_>,
+    keep: Keep<'_>,
     replayed_at: impl Fn(&mut Cursor<'_>) -> Result<Option<Timestamp>, Wrong>,
 ) -> Result<Delivery, Wrong> {
     let mut id = [0; 16];
@@ -124,7 +136,7 @@ fn read(
         recorded_at: Timestamp(cursor.long()?),
         replayed_at: replayed_at(cursor)?,
         codec: cursor.string()?.into(),
-        event: Bytes::copy_from_slice(cursor.bytes()?),
+        event: keep(cursor.bytes()?),
     })
 }
 
@@ -314,7 +326,9 @@ mod tests {
     proptest! {
         #[test]
         fn deliveries_round_trip(delivery in any_delivery()) {
-            prop_assert_eq!(decode_delivery(&encode_delivery(&delivery)), Ok(delivery));
+            let record = encode_delivery(&delivery);
+            prop_assert_eq!(decode_shared_delivery(&record), Ok(delivery.clone()));
+            prop_assert_eq!(decode_delivery(&record), Ok(delivery));
         }
 
         #[test]

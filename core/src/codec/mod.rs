@@ -24,7 +24,7 @@ mod hostile;
 use std::fmt;
 
 pub use deadletter::{DeadLetter, dead_letter, original_headers};
-pub use delivery::{decode_delivery, encode_delivery};
+pub use delivery::{decode_delivery, decode_shared_delivery, encode_delivery};
 pub use source::{Decoded, Decoder, MAX_EVENT_BYTES};
 
 /// A record that cannot be used, and why: what a dead letter says.

@@ -9,6 +9,8 @@ use crate::domain::{ErrorClass, Limits, Timestamp};
 
 /// A request that has waited this long for its answer makes its lane a slow one.
 pub const SLOW_AFTER_MS: i64 = 1_000;
+/// A lane that starts requests at least this often, in milliseconds, is brisk.
+const BRISK_PACE_MS: f64 = 50.0;
 /// What a lane that has never been answered may have in flight, before its window opens.
 const FIRST_WINDOW: u32 = 2;
 /// Between two notifications of a silent lane that come back, in ms: they are read from the store a thousand a second.
@@ -195,6 +197,11 @@ impl Lane {
         }
     }
 
+    /// Whether notifications come to their turn here so fast that a burst is better waited out than parked.
+    pub fn is_brisk(&self, now: Timestamp) -> bool {
+        self.pace_ms(now).is_some_and(|pace| pace <= BRISK_PACE_MS)
+    }
+
     /// How long a notification queued now would wait for its turn; `None` while nothing is known.
     pub fn wait_ms(&self, now: Timestamp) -> Option<i64> {
         let pause = self.paused_until.since(now).max(0);
@@ -303,6 +310,22 @@ mod tests {
         lane.answered(ticket, None, 10);
         let mut answering = Lane { spill_tail: Timestamp(0), ..lane };
         assert_eq!(spill(&mut answering, 3_700_000), 1_000);
+    }
+
+    #[test]
+    fn a_lane_is_brisk_by_its_answers_and_its_rate() {
+        let check = |per_second: Option<f64>, duration_ms: u32, expected: bool| {
+            let mut lane = lane(per_second);
+            let now = Timestamp(0);
+            assert!(!lane.is_brisk(now) || per_second.is_some(), "nothing is known of it yet");
+            let ticket = start(&mut lane, now);
+            lane.answered(ticket, None, duration_ms);
+            assert_eq!(lane.is_brisk(now), expected, "{per_second:?} a second, answers in {duration_ms} ms");
+        };
+        check(None, 20, true);
+        check(None, 1_000, false);
+        check(Some(100.0), 20, true);
+        check(Some(1.0), 20, false);
     }
 
     #[test]

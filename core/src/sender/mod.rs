@@ -53,6 +53,8 @@ pub struct Options {
     pub max_queued_bytes: usize,
     /// How long a notification may wait for its turn in memory; longer, and it is parked.
     pub max_wait_ms: i64,
+    /// The same where its lane is brisk: parking costs about as much as sending, so it should be for long.
+    pub max_brisk_wait_ms: i64,
     /// A notification older than this is given up as expired.
     pub max_age_ms: i64,
     /// How long rows may be gathered before they are written.
@@ -69,7 +71,7 @@ pub const MAX_WRITE: usize = 500;
 pub const MAX_LOAD: u32 = 500;
 /// Parked rows are loaded this long before they are due.
 pub const LOAD_AHEAD_MS: i64 = 60_000;
-/// A lane that has never been answered holds this many notifications; more are parked.
+/// A lane that has never been answered holds this many notifications; more are parked, unless there is much room.
 pub const UNPROVEN_QUEUE: usize = 64;
 /// Records that may be on their way to the dead letters before reading stops.
 pub const MAX_ASIDE: usize = 64;
@@ -208,6 +210,12 @@ pub struct Load {
 
 // === impl Options ===
 
+impl Options {
+    fn max_wait_in(&self, lane: &lane::Lane, now: Timestamp) -> i64 {
+        if lane.is_brisk(now) { self.max_brisk_wait_ms } else { self.max_wait_ms }
+    }
+}
+
 impl Default for Options {
     fn default() -> Options {
         Options {
@@ -217,6 +225,7 @@ impl Default for Options {
             max_queued: 16_384,
             max_queued_bytes: 64 << 20,
             max_wait_ms: 1_000,
+            max_brisk_wait_ms: 4_000,
             max_age_ms: 7 * 86_400_000,
             store_linger_ms: 5,
             commit_every_ms: 500,

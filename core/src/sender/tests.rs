@@ -91,7 +91,7 @@ impl Bench {
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
             let mut effects = Vec::new();
-            self.sender.step(self.now, &mut self.chance, &self.directory, input, &mut effects);
+            self.sender.step(self.now, &mut self.chance, &self.directory, [input], &mut effects);
             for effect in effects {
                 inputs.extend(self.perform(effect));
             }
@@ -367,7 +367,7 @@ fn a_store_that_stands_still_bounds_what_is_answered_and_stops_reading() {
     let mut inputs = vec![Input::Deliveries(records)];
     while let Some(input) = inputs.pop() {
         let mut effects = Vec::new();
-        sender.sender.step(sender.now, &mut sender.chance, &sender.directory, input, &mut effects);
+        sender.sender.step(sender.now, &mut sender.chance, &sender.directory, [input], &mut effects);
         for effect in effects {
             match effect {
                 Effect::LookUp(lookup, _) => inputs.push(Input::LookedUp(lookup, Vec::new())),

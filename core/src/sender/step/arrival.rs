@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    super::{Effect, Incoming, LaneId, Lookup, MAX_SPILL_MS, Ticket, UNPROVEN_QUEUE, lane::Lane, partition::Stage},
+    super::{
+        Effect, Incoming, LaneId, Lookup, MAX_SPILL_MS, Ticket, UNPROVEN_QUEUE,
+        lane::Lane,
+        partition::{Partition, Stage},
+    },
     Filed, Item, Place, Sender, Slot,
 };
 use crate::{
@@ -118,8 +122,8 @@ impl Sender {
     }
 
     pub(super) fn admit_due(&mut self, directory: &Directory, now: Timestamp) {
-        let numbers: Vec<u32> = self.partitions.iter().filter(|(_, p)| p.is_owned()).map(|(n, _)| *n).collect();
-        for number in numbers {
+        let due = |p: &Partition| p.is_owned() && p.next_due().is_some_and(|due| due <= now);
+        while let Some(number) = self.partitions.iter().find(|(_, p)| due(p)).map(|(number, _)| *number) {
             while let Some(ticket) = self.partitions.get_mut(&number).and_then(|p| p.pop_due(now)) {
                 self.admit(ticket, directory, now);
             }
@@ -141,8 +145,10 @@ impl Sender {
         let id = self.lane_for(&destination, now);
         let Some(slot) = self.lanes.get_mut(&id) else { return };
         let full = match slot.lane.wait_ms(now) {
-            Some(wait) => wait > self.options.max_wait_ms,
-            None => slot.lane.queue.len() >= UNPROVEN_QUEUE,
+            Some(wait) => wait > self.options.max_wait_in(&slot.lane, now),
+            // With most of the memory free, the first answer may be waited for: it mostly comes in milliseconds, and
+            // parking costs as much as sending.
+            None => slot.lane.queue.len() >= UNPROVEN_QUEUE && self.from_log > self.options.max_queued / 4,
         };
         if full {
             let due = slot.lane.spill_until(now, self.options.max_wait_ms, MAX_SPILL_MS);

@@ -133,34 +133,39 @@ impl Sender {
         }
     }
 
-    /// Takes one input and says what is to be done. Effects are to be performed in order.
+    /// Takes inputs in order and says what is to be done. Effects are to be performed in order.
+    ///
+    /// What follows from state and time is settled once for all of them: with a thousand answers a second, that would
+    /// cost more than the answers.
     pub fn step(
         &mut self,
         now: Timestamp,
         chance: &mut Chance,
         directory: &Directory,
-        input: Input,
+        inputs: impl IntoIterator<Item = Input>,
         out: &mut Vec<Effect>,
     ) {
-        match input {
-            Input::Assigned(partitions) => self.assigned(&partitions, out),
-            Input::Acquired(partition, lease, epoch) => self.acquired(partition, lease, epoch, out),
-            Input::Deliveries(records) => self.deliveries(records, now, out),
-            Input::SetAside(partition, offset) => self.set_aside(partition, offset),
-            Input::LookedUp(lookup, known) => self.looked_up(lookup, &known, directory, now, out),
-            Input::Answered(ticket, answer) => self.answered(ticket, answer, directory, now, chance),
-            Input::Stored => self.stored(),
-            Input::Fenced(partitions) => self.fenced(&partitions, out),
-            Input::Due(partition, lease, rows, loaded) => self.due(partition, lease, rows, loaded, now),
-            Input::Revoking(partitions) => self.leave(&partitions, now),
-            Input::Lost(partitions) => partitions.iter().for_each(|p| self.drop_partition(*p)),
-            Input::Stop => self.leave(&self.partitions.keys().copied().collect::<Vec<_>>(), now),
-            Input::Tick => {}
+        for input in inputs {
+            match input {
+                Input::Assigned(partitions) => self.assigned(&partitions, out),
+                Input::Acquired(partition, lease, epoch) => self.acquired(partition, lease, epoch, out),
+                Input::Deliveries(records) => self.deliveries(records, now, out),
+                Input::SetAside(partition, offset) => self.set_aside(partition, offset),
+                Input::LookedUp(lookup, known) => self.looked_up(lookup, &known, directory, now, out),
+                Input::Answered(ticket, answer) => self.answered(ticket, answer, directory, now, chance),
+                Input::Stored => self.stored(),
+                Input::Fenced(partitions) => self.fenced(&partitions, out),
+                Input::Due(partition, lease, rows, loaded) => self.due(partition, lease, rows, loaded, now),
+                Input::Revoking(partitions) => self.leave(&partitions, now),
+                Input::Lost(partitions) => partitions.iter().for_each(|p| self.drop_partition(*p)),
+                Input::Stop => self.leave(&self.partitions.keys().copied().collect::<Vec<_>>(), now),
+                Input::Tick => {}
+            }
         }
         self.settle(now, directory, chance, out);
     }
 
-    /// Everything that follows from state and time alone, after every input.
+    /// Everything that follows from state and time alone.
     fn settle(&mut self, now: Timestamp, directory: &Directory, chance: &mut Chance, out: &mut Vec<Effect>) {
         self.admit_caught_up(directory, now);
         self.admit_due(directory, now);

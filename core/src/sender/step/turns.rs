@@ -113,8 +113,9 @@ impl Sender {
         let mut spilled = Vec::new();
         let mut idle = Vec::new();
         for (id, slot) in &mut self.lanes {
+            let max_wait_ms = self.options.max_wait_in(&slot.lane, now);
             while let Some(item) = slot.lane.queue.front().and_then(|ticket| self.items.get(ticket))
-                && now.since(item.since) > self.options.max_wait_ms
+                && now.since(item.since) > max_wait_ms
             {
                 let due = slot.lane.spill_until(now, self.options.max_wait_ms, MAX_SPILL_MS);
                 spilled.extend(slot.lane.queue.pop_front().map(|ticket| (ticket, due)));
