@@ -13,16 +13,17 @@ use std::{
 ///
 /// `process` alone joins a log, a store, channels, roles and the API; `demo` starts one and looks at it from outside.
 const SHELL: &[(&str, &[&str])] = &[
-    ("log", &[]),
+    ("crash", &[]),
+    ("log", &["crash"]),
     ("store", &[]),
     ("secrets", &[]),
     ("channels", &["secrets"]),
     ("config", &["log"]),
     ("telemetry", &["config", "log", "store"]),
-    ("roles", &["log", "store", "channels", "secrets", "telemetry"]),
+    ("roles", &["crash", "log", "store", "channels", "secrets", "telemetry"]),
     ("api", &["log", "store", "secrets", "roles", "config", "telemetry"]),
     ("cli", &["log", "store", "secrets", "config", "telemetry", "api"]),
-    ("process", &["log", "store", "channels", "secrets", "roles", "config", "telemetry", "api", "cli"]),
+    ("process", &["crash", "log", "store", "channels", "secrets", "roles", "config", "telemetry", "api", "cli"]),
     ("demo", &["log", "roles", "config", "cli", "process"]),
 ];
 

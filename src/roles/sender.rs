@@ -23,6 +23,7 @@ use tokio::{task::JoinSet, time::Instant};
 use super::{RoleError, clock::Clock, directory::DirectoryView, seam::Seam, stop::Stop};
 use crate::{
     channels::{Answer, Channel, Job},
+    crash::{self, Point},
     log::{self, Group, Log, LogError, Member},
     store::{Store, StoreError},
     telemetry::{Readiness, facts},
@@ -255,7 +256,9 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
                 let (channel, clock) = (role.channel.clone(), role.clock.clone());
                 let (decoder, catalog) = (role.decoder.clone(), role.catalog.clone());
                 self.jobs.spawn(async move {
-                    Input::Answered(ticket, attempt(&*channel, &clock, &decoder, &catalog, attempting).await)
+                    let answered = attempt(&*channel, &clock, &decoder, &catalog, attempting).await;
+                    crash::point(Point::Answered);
+                    Input::Answered(ticket, answered)
                 });
             }
             Effect::Store(batch) => {
@@ -430,6 +433,7 @@ async fn write<S: Store>(store: &S, readiness: &Readiness, batch: WriteBatch) ->
             Err(error) => patience.wait(&error).await,
         }
     }
+    crash::point(Point::Stored);
     patience.served();
     facts::store_written(batch.attempts.len(), started.elapsed());
     for attempt in &batch.attempts {

@@ -12,5 +12,6 @@ mod isolation;
 mod kafka;
 #[path = "../support/postgres.rs"]
 mod postgres;
+#[path = "../support/program.rs"]
 mod program;
 mod receiver;

@@ -33,6 +33,16 @@ pub fn brokers() -> Option<String> {
     server::found("kafka", "TIDINGS_TEST_KAFKA")
 }
 
+/// Kills the broker and starts it again over the same data. `false` if that cannot be done here.
+pub fn restart() -> bool {
+    let Some(brokers) = brokers() else { return false };
+    let Some((_, port)) = brokers.rsplit_once(':') else { return false };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka-for-tests");
+    let status = process::Command::new(script).args(["restart", port]).status().expect("the script runs");
+    assert!(status.success(), "restarting the broker at {brokers}: {status}");
+    true
+}
+
 /// A name that no other test, and no earlier run, has used.
 pub fn unique(name: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);

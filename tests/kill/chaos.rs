@@ -1,0 +1,292 @@
+//! The blows: what is done to an installation, and how long until it works again.
+
+use std::time::{Duration, Instant};
+
+use tidings::crash::Point;
+use tokio::time::sleep;
+
+use crate::{
+    disk::Disk,
+    installation::{Installation, Role, last_lines},
+    kafka,
+    plan::Blow,
+    postgres,
+    program::Program,
+    receiver::Receiver,
+    report::{Ledger, Recovery},
+    traffic::Traffic,
+};
+
+/// One installation under blows.
+pub struct Chaos<'a> {
+    pub installation: &'a mut Installation,
+    pub receiver: &'a Receiver,
+    pub traffic: &'a Traffic,
+    pub ledger: &'a mut Ledger,
+    /// The disk that it has to itself, if it has.
+    pub disk: Option<&'a Disk>,
+    /// Which of a role's processes is next.
+    pub turn: usize,
+}
+
+/// How long a process is away.
+const DOWN_FOR: Duration = Duration::from_millis(300);
+/// Between two blows.
+const PAUSE: Duration = Duration::from_millis(300);
+/// The promise: the first delivery after a killed process is started again.
+pub const RECOVERS_WITHIN: Duration = Duration::from_secs(5);
+/// After a server's restart our processes wait in their own backoff; nothing is promised but that it ends.
+const SERVER_RECOVERS_WITHIN: Duration = Duration::from_secs(60);
+/// When to give up waiting for a sign of life.
+const GIVE_UP: Duration = Duration::from_secs(60);
+/// For a crash point to be passed often enough.
+const CRASHES_WITHIN: Duration = Duration::from_secs(90);
+/// The session of a member (`session.timeout.ms`), and a while longer.
+const ASLEEP_FOR: Duration = Duration::from_secs(13);
+/// For a sleeper to notice that it is not wanted any more.
+const FENCED_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+// === impl Chaos ===
+
+impl Chaos<'_> {
+    pub async fn strike(&mut self, blow: Blow) {
+        let (label, repeats) = (label(blow), self.receiver.repeats());
+        let recovery = match blow {
+            Blow::Kill(role) => self.kill(role).await,
+            Blow::Crash(role, point, pass) => self.crash(role, point, pass).await,
+            Blow::Overtaken(role) => self.overtaken(role).await,
+            Blow::Replaced(role) => self.replaced(role).await,
+            Blow::Broker => self.server("broker", || kafka::restart()).await,
+            Blow::Database => self.server("database", || postgres::restart("immediate")).await,
+            Blow::DiskFull(how_long) => self.disk_full(how_long).await,
+            Blow::DiskReadOnly => self.disk_read_only().await,
+        };
+        sleep(PAUSE).await;
+        self.ledger.struck(label, recovery, self.receiver.repeats() - repeats);
+    }
+
+    async fn kill(&mut self, role: Role) -> Recovery {
+        let name = self.next_of(role);
+        self.ledger.killed(role, None);
+        self.installation.kill(&name).await;
+        self.start_again(&name, None).await
+    }
+
+    async fn crash(&mut self, role: Role, point: Point, pass: u64) -> Recovery {
+        let name = self.next_of(role);
+        self.ledger.killed(role, None);
+        self.installation.kill(&name).await;
+        let first = self.start_again(&name, Some((point, pass))).await;
+        let deadline = Instant::now() + CRASHES_WITHIN;
+        loop {
+            match self.installation.crashed(&name) {
+                Ok(true) => break,
+                Ok(false) if Instant::now() < deadline => sleep(LOOK_EVERY).await,
+                Ok(false) => {
+                    self.traffic.violation(format!("{name} did not pass {} {pass} times", point.as_str()));
+                    self.installation.kill(&name).await;
+                    break;
+                }
+                Err(why) => {
+                    self.traffic.violation(why);
+                    break;
+                }
+            }
+        }
+        self.ledger.killed(role, Some(point));
+        first.and(self.start_again(&name, None).await)
+    }
+
+    /// The next process of a role, so that each has its turn.
+    fn next_of(&mut self, role: Role) -> String {
+        let names = self.installation.names(role);
+        self.turn += 1;
+        names[self.turn % names.len()].clone()
+    }
+
+    async fn start_again(&mut self, name: &str, crash_at: Option<(Point, u64)>) -> Recovery {
+        sleep(DOWN_FOR).await;
+        let (started, first) = (Instant::now(), self.traffic.handed());
+        let role = self.installation.role(name);
+        self.installation.start(name, role, crash_at);
+        match self.works_again(name, role, first, started, GIVE_UP).await {
+            Some(took) => {
+                if took > RECOVERS_WITHIN {
+                    self.traffic.violation(format!("{name} worked again {took:?} after its start"));
+                }
+                Recovery::of(took)
+            }
+            None => Recovery::default(),
+        }
+    }
+
+    /// How long until events that came after a start pass through every partition that its role divides. `None` if it
+    /// has crashed before, as it was told to.
+    async fn works_again(
+        &mut self,
+        name: &str,
+        role: Role,
+        first: u64,
+        started: Instant,
+        within: Duration,
+    ) -> Option<Duration> {
+        loop {
+            let works = match role.divides() {
+                Some(divided) => self.receiver.flows(divided, first, LOOK_EVERY).await,
+                None => self.installation.ready(name, within).await.is_ok(),
+            };
+            if works {
+                return Some(started.elapsed());
+            }
+            match self.installation.crashed(name) {
+                Ok(true) => return None,
+                Ok(false) if started.elapsed() < within => {}
+                Ok(false) => {
+                    let log = self.installation.program(name).log();
+                    self.traffic.violation(format!("{name} does not work again: {}", last_lines(&log)));
+                    return Some(started.elapsed());
+                }
+                Err(why) => {
+                    self.traffic.violation(why);
+                    return Some(started.elapsed());
+                }
+            }
+        }
+    }
+
+    // --- zombies ---
+
+    async fn overtaken(&mut self, role: Role) -> Recovery {
+        let name = self.next_of(role);
+        let first = self.traffic.handed();
+        let asleep = Instant::now();
+        self.installation.program(&name).signal("-STOP");
+        sleep(ASLEEP_FOR).await;
+        // Events of every partition pass, so others serve what was the sleeper's.
+        let served = match role.divides() {
+            Some(divided) => self.receiver.flows(divided, first.max(self.traffic.handed()), GIVE_UP).await,
+            None => true,
+        };
+        if !served {
+            self.traffic.violation(format!("nobody took over from {name}, asleep for {:?}", asleep.elapsed()));
+        }
+        self.ledger.zombie(role);
+        let length = self.installation.program(&name).log().len();
+        self.installation.program(&name).signal("-CONT");
+        let deadline = Instant::now() + FENCED_WITHIN;
+        loop {
+            let program = self.installation.program(&name);
+            let log = program.log();
+            let since = log.get(length..).unwrap_or_default();
+            if program.end().is_some() {
+                return self.start_again(&name, None).await;
+            }
+            if since.contains("partitions lost") || since.contains("fenced") {
+                break;
+            }
+            if Instant::now() >= deadline {
+                self.traffic.violation(format!("{name} was not told of its loss: {}", last_lines(&log)));
+                break;
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        // It lives on, as a member like any other.
+        let (started, first) = (Instant::now(), self.traffic.handed());
+        let took = self.works_again(&name, role, first, started, GIVE_UP).await;
+        took.map_or(Recovery::default(), |_| Recovery::default())
+    }
+
+    async fn replaced(&mut self, role: Role) -> Recovery {
+        let name = self.next_of(role);
+        let mut sleeper: Program = self.installation.take(&name);
+        sleeper.signal("-STOP");
+        let (started, first) = (Instant::now(), self.traffic.handed());
+        self.installation.start(&name, role, None);
+        let took = self.works_again(&name, role, first, started, GIVE_UP).await;
+        sleep(ASLEEP_FOR.saturating_sub(started.elapsed())).await;
+        self.ledger.zombie(role);
+        sleeper.signal("-CONT");
+        let deadline = Instant::now() + FENCED_WITHIN;
+        while sleeper.end().is_none() {
+            if Instant::now() >= deadline {
+                let log = sleeper.log();
+                self.traffic.violation(format!("{name} was replaced and did not end: {}", last_lines(&log)));
+                break;
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        if !sleeper.log().contains("fenced") {
+            self.traffic.violation(format!("{name} ended, but not fenced: {}", last_lines(&sleeper.log())));
+        }
+        took.map_or(Recovery::default(), Recovery::of)
+    }
+
+    // --- servers and disks ---
+
+    async fn server(&mut self, name: &str, restart: impl FnOnce() -> bool + Send + 'static) -> Recovery {
+        if !tokio::task::spawn_blocking(restart).await.expect("the script runs") {
+            self.traffic.violation(format!("the {name} cannot be restarted here"));
+            return Recovery::default();
+        }
+        let (back, first) = (Instant::now(), self.traffic.handed());
+        for role in [Role::Match, Role::Send] {
+            let Some(divided) = role.divides() else { continue };
+            if !self.receiver.flows(divided, first, SERVER_RECOVERS_WITHIN).await {
+                self.traffic.violation(format!("nothing flows {SERVER_RECOVERS_WITHIN:?} after the {name}'s restart"));
+            }
+        }
+        println!("the {name} was restarted; events flowed again {:?} after it was back", back.elapsed());
+        Recovery::default()
+    }
+
+    async fn disk_full(&mut self, how_long: Duration) -> Recovery {
+        let Some(disk) = self.disk else { return Recovery::default() };
+        disk.fill();
+        sleep(how_long).await;
+        let acknowledged = self.traffic.acknowledged();
+        sleep(how_long).await;
+        if self.traffic.acknowledged() > acknowledged {
+            self.traffic.violation("events were accepted while the disk was full".to_owned());
+        }
+        disk.make_room();
+        self.works_by_itself("the disk has room again").await
+    }
+
+    async fn disk_read_only(&mut self) -> Recovery {
+        let Some(disk) = self.disk else { return Recovery::default() };
+        let name = self.next_of(Role::Up);
+        self.ledger.killed(Role::Up, None);
+        self.installation.kill(&name).await;
+        disk.read_only(true);
+        let mut refused = self.installation.spawn(&name, Role::Up, None);
+        let (status, _) = refused.ended(GIVE_UP).await;
+        if status.success() || !refused.log().contains("read-only") && !refused.log().contains("readonly") {
+            self.traffic.violation(format!("a read-only disk was not named: {}", last_lines(&refused.log())));
+        }
+        disk.read_only(false);
+        self.start_again(&name, None).await
+    }
+
+    /// No process was started: what was in the way has gone.
+    async fn works_by_itself(&mut self, what: &str) -> Recovery {
+        let (since, first) = (Instant::now(), self.traffic.handed());
+        let name = self.next_of(Role::Up);
+        let took = self.works_again(&name, Role::Up, first, since, GIVE_UP).await;
+        println!("{what}; events flowed again after {took:?}");
+        Recovery::default()
+    }
+}
+
+fn label(blow: Blow) -> String {
+    match blow {
+        Blow::Kill(role) => format!("{} killed", role.command()),
+        Blow::Crash(role, point, _) => format!("{} killed, then at {}", role.command(), point.as_str()),
+        Blow::Overtaken(role) => format!("{} asleep, overtaken", role.command()),
+        Blow::Replaced(role) => format!("{} asleep, replaced", role.command()),
+        Blow::Broker => "broker killed".to_owned(),
+        Blow::Database => "database restarted".to_owned(),
+        Blow::DiskFull(_) => "disk full".to_owned(),
+        Blow::DiskReadOnly => "disk read-only".to_owned(),
+    }
+}

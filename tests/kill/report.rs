@@ -1,0 +1,176 @@
+//! What a run has counted, in the words of the ledger in `docs/RELIABILITY.md`.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, Instant},
+};
+
+use tidings::crash::Point;
+
+use crate::installation::Role;
+
+/// How long it took until it worked again, of each start.
+#[derive(Default)]
+pub struct Recovery(Vec<Duration>);
+
+/// What has been done to the installation, and what came of it.
+pub struct Ledger {
+    pub mode: &'static str,
+    pub began: Instant,
+    pub saturated: bool,
+    kills: BTreeMap<(Role, &'static str), usize>,
+    zombies: BTreeMap<Role, usize>,
+    blows: Vec<Struck>,
+    /// Found by the checkers, once the run has drained.
+    pub found: Found,
+}
+
+struct Struck {
+    label: String,
+    saturated: bool,
+    repeats: usize,
+    recovery: Recovery,
+}
+
+#[derive(Default)]
+pub struct Found {
+    pub events: usize,
+    pub changes: u64,
+    pub notifications: usize,
+    pub requests: u64,
+    pub outcomes: BTreeMap<String, usize>,
+    pub parked: usize,
+    /// Transactions, and records in them, that no reader of committed records saw.
+    pub aborted: Option<(usize, usize)>,
+    pub signatures: u64,
+    pub finals_seen_early: usize,
+}
+
+/// Not at a crash point.
+const ANY_MOMENT: &str = "any moment";
+
+// === impl Recovery ===
+
+impl Recovery {
+    pub fn of(took: Duration) -> Recovery {
+        Recovery(vec![took])
+    }
+
+    pub fn and(mut self, other: Recovery) -> Recovery {
+        self.0.extend(other.0);
+        self
+    }
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    pub fn new(mode: &'static str) -> Ledger {
+        Ledger {
+            mode,
+            began: Instant::now(),
+            saturated: false,
+            kills: BTreeMap::new(),
+            zombies: BTreeMap::new(),
+            blows: Vec::new(),
+            found: Found::default(),
+        }
+    }
+
+    pub fn killed(&mut self, role: Role, point: Option<Point>) {
+        *self.kills.entry((role, point.map_or(ANY_MOMENT, Point::as_str))).or_default() += 1;
+    }
+
+    pub fn zombie(&mut self, role: Role) {
+        *self.zombies.entry(role).or_default() += 1;
+    }
+
+    /// A blow is over. What has been repeated meanwhile is put down to it.
+    pub fn struck(&mut self, label: String, recovery: Recovery, repeats: usize) {
+        println!("{label}: worked again after {recovery}, {repeats} repeated");
+        self.blows.push(Struck { label, saturated: self.saturated, repeats, recovery });
+    }
+
+    pub fn kills_of(&self, role: Role) -> usize {
+        self.kills.iter().filter(|((of, _), _)| *of == role).map(|(_, n)| n).sum()
+    }
+
+    pub fn kills_at(&self, role: Role, point: Point) -> usize {
+        self.kills.get(&(role, point.as_str())).copied().unwrap_or(0)
+    }
+
+    pub fn zombies(&self) -> usize {
+        self.zombies.values().sum()
+    }
+
+    /// Blows in one phase and what was repeated in it.
+    pub fn repeats(&self, saturated: bool) -> (usize, usize) {
+        let of_phase = || self.blows.iter().filter(|blow| blow.saturated == saturated);
+        // A blow at a crash point is two kills.
+        let kills = of_phase().map(|blow| if blow.label.contains(", then at") { 2 } else { 1 }).sum();
+        (kills, of_phase().map(|blow| blow.repeats).sum())
+    }
+
+    pub fn most_repeats_at_saturation(&self) -> usize {
+        self.blows.iter().filter(|blow| blow.saturated).map(|blow| blow.repeats).max().unwrap_or(0)
+    }
+
+    fn recoveries(&self) -> Recovery {
+        Recovery(self.blows.iter().flat_map(|blow| blow.recovery.0.clone()).collect())
+    }
+}
+
+// === Display ===
+
+impl fmt::Display for Recovery {
+    /// Half of them took at most this; all of them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut sorted = self.0.clone();
+        sorted.sort();
+        match (sorted.get(sorted.len() / 2), sorted.last()) {
+            (Some(half), Some(all)) if sorted.len() > 2 => {
+                write!(f, "p50 {:.1} s, max {:.1} s of {}", half.as_secs_f64(), all.as_secs_f64(), sorted.len())
+            }
+            (Some(_), Some(_)) => {
+                let each: Vec<String> = self.0.iter().map(|took| format!("{:.1} s", took.as_secs_f64())).collect();
+                f.write_str(&each.join(" and "))
+            }
+            _ => f.write_str("-"),
+        }
+    }
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ledger { found, .. } = self;
+        let outcomes: Vec<String> = found.outcomes.iter().map(|(outcome, n)| format!("{n} {outcome}")).collect();
+        writeln!(f, "mode            {}, {} s", self.mode, self.began.elapsed().as_secs())?;
+        writeln!(f, "events          {}, beside {} changes of the directory", found.events, found.changes)?;
+        writeln!(f, "notifications   {}: {}", found.notifications, outcomes.join(", "))?;
+        writeln!(f, "requests        {}, {} signatures verified", found.requests, found.signatures)?;
+        for ((role, place), n) in &self.kills {
+            writeln!(f, "killed          {} x {} at {place}", n, role.command())?;
+        }
+        for (role, n) in &self.zombies {
+            writeln!(f, "asleep          {} x {}", n, role.command())?;
+        }
+        for server in ["broker killed", "database restarted", "disk full", "disk read-only"] {
+            let n = self.blows.iter().filter(|blow| blow.label == server).count();
+            if n > 0 {
+                writeln!(f, "{server:<15} {n} x")?;
+            }
+        }
+        if let Some((transactions, records)) = found.aborted {
+            writeln!(f, "aborted         {transactions} transactions with {records} deliveries")?;
+        }
+        writeln!(f, "parked          {} attempts", found.parked)?;
+        let (kills, repeats) = self.repeats(false);
+        writeln!(f, "repeats         {repeats} in {kills} blows beside paced traffic")?;
+        let (kills, repeats) = self.repeats(true);
+        let most = self.most_repeats_at_saturation();
+        writeln!(f, "                {repeats} in {kills} blows at saturation, at most {most}")?;
+        writeln!(f, "first delivery  {}", self.recoveries())?;
+        write!(f, "looked at early {} outcomes, unchanged at the end", found.finals_seen_early)
+    }
+}
