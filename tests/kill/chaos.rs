@@ -12,7 +12,7 @@ use crate::{
     plan::Blow,
     postgres,
     program::Program,
-    receiver::Receiver,
+    receiver::{Divided, Receiver},
     report::{Ledger, Recovery},
     traffic::Traffic,
 };
@@ -29,10 +29,21 @@ pub struct Chaos<'a> {
     pub turn: usize,
 }
 
+/// What had come at some moment.
+struct Sign {
+    saturated: bool,
+    /// The number of the next event.
+    first: u64,
+    matched: Vec<u64>,
+    counted: Vec<u64>,
+}
+
 /// How long a process is away.
 const DOWN_FOR: Duration = Duration::from_millis(300);
 /// Between two blows.
 const PAUSE: Duration = Duration::from_millis(300);
+/// The same at saturation, for what piled up to be under way everywhere again.
+pub const SATURATES_WITHIN: Duration = Duration::from_secs(2);
 /// The promise: the first delivery after a killed process is started again.
 pub const RECOVERS_WITHIN: Duration = Duration::from_secs(5);
 /// After a server's restart our processes wait in their own backoff; nothing is promised but that it ends.
@@ -41,6 +52,8 @@ const SERVER_RECOVERS_WITHIN: Duration = Duration::from_secs(60);
 const GIVE_UP: Duration = Duration::from_secs(60);
 /// For a crash point to be passed often enough.
 const CRASHES_WITHIN: Duration = Duration::from_secs(90);
+/// The longest backoff of a sender's writes, and a while longer.
+const STORED_AFTER: Duration = Duration::from_secs(4);
 /// The session of a member (`session.timeout.ms`), and a while longer.
 const ASLEEP_FOR: Duration = Duration::from_secs(13);
 /// For a sleeper to notice that it is not wanted any more.
@@ -51,7 +64,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl Chaos<'_> {
     pub async fn strike(&mut self, blow: Blow) {
-        let (label, repeats) = (label(blow), self.receiver.repeats());
+        let label = label(blow);
+        self.ledger.settle(self.receiver.repeats());
         let recovery = match blow {
             Blow::Kill(role) => self.kill(role).await,
             Blow::Crash(role, point, pass) => self.crash(role, point, pass).await,
@@ -62,8 +76,8 @@ impl Chaos<'_> {
             Blow::DiskFull(how_long) => self.disk_full(how_long).await,
             Blow::DiskReadOnly => self.disk_read_only().await,
         };
-        sleep(PAUSE).await;
-        self.ledger.struck(label, recovery, self.receiver.repeats() - repeats);
+        sleep(if self.ledger.saturated { SATURATES_WITHIN } else { PAUSE }).await;
+        self.ledger.struck(label, recovery, self.receiver.repeats());
     }
 
     async fn kill(&mut self, role: Role) -> Recovery {
@@ -107,10 +121,10 @@ impl Chaos<'_> {
 
     async fn start_again(&mut self, name: &str, crash_at: Option<(Point, u64)>) -> Recovery {
         sleep(DOWN_FOR).await;
-        let (started, first) = (Instant::now(), self.traffic.handed());
+        let (started, sign) = (Instant::now(), self.sign_of_life());
         let role = self.installation.role(name);
         self.installation.start(name, role, crash_at);
-        match self.works_again(name, role, first, started, GIVE_UP).await {
+        match self.works_again(name, role, &sign, started).await {
             Some(took) => {
                 if took > RECOVERS_WITHIN {
                     self.traffic.violation(format!("{name} worked again {took:?} after its start"));
@@ -121,37 +135,63 @@ impl Chaos<'_> {
         }
     }
 
-    /// How long until events that came after a start pass through every partition that its role divides. `None` if it
-    /// has crashed before, as it was told to.
-    async fn works_again(
-        &mut self,
-        name: &str,
-        role: Role,
-        first: u64,
-        started: Instant,
-        within: Duration,
-    ) -> Option<Duration> {
-        loop {
+    /// What has come so far; what comes beyond is a sign of life.
+    fn sign_of_life(&self) -> Sign {
+        Sign {
+            saturated: self.ledger.saturated,
+            first: self.traffic.handed(),
+            matched: self.traffic.matched(),
+            counted: self.receiver.counted(),
+        }
+    }
+
+    /// How long until something new has passed through every partition that a role divides. `None` if the process has
+    /// crashed before, as it was told to.
+    async fn works_again(&mut self, name: &str, role: Role, sign: &Sign, started: Instant) -> Option<Duration> {
+        let mut trouble = None;
+        while trouble.is_none() {
             let works = match role.divides() {
-                Some(divided) => self.receiver.flows(divided, first, LOOK_EVERY).await,
-                None => self.installation.ready(name, within).await.is_ok(),
+                Some(divided) => self.flows(divided, sign, LOOK_EVERY).await,
+                None => self.installation.ready(name, GIVE_UP).await.is_ok(),
             };
             if works {
                 return Some(started.elapsed());
             }
-            match self.installation.crashed(name) {
+            trouble = match self.installation.crashed(name) {
                 Ok(true) => return None,
-                Ok(false) if started.elapsed() < within => {}
+                Ok(false) if started.elapsed() < GIVE_UP => None,
                 Ok(false) => {
                     let log = self.installation.program(name).log();
-                    self.traffic.violation(format!("{name} does not work again: {}", last_lines(&log)));
-                    return Some(started.elapsed());
+                    Some(format!("{name} does not work again: {}", last_lines(&log)))
                 }
-                Err(why) => {
-                    self.traffic.violation(why);
-                    return Some(started.elapsed());
-                }
+                Err(why) => Some(why),
+            };
+        }
+        self.traffic.violation(trouble.unwrap_or_default());
+        Some(started.elapsed())
+    }
+
+    /// Whether something new passes through every partition.
+    ///
+    /// Beside paced traffic that is the receipt of an event that was published after the sign was taken. At saturation
+    /// such an event waits behind the others: there it is any request, or, for a matcher, any delivery in the topic.
+    async fn flows(&self, divided: Divided, sign: &Sign, within: Duration) -> bool {
+        if !sign.saturated {
+            return self.receiver.flows(divided, sign.first, within).await;
+        }
+        let deadline = Instant::now() + within;
+        loop {
+            let (before, now) = match divided {
+                Divided::Events => (&sign.matched, self.traffic.matched()),
+                Divided::Deliveries => (&sign.counted, self.receiver.counted()),
+            };
+            if before.iter().zip(&now).all(|(before, now)| now > before) {
+                return true;
             }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            sleep(LOOK_EVERY).await;
         }
     }
 
@@ -159,13 +199,13 @@ impl Chaos<'_> {
 
     async fn overtaken(&mut self, role: Role) -> Recovery {
         let name = self.next_of(role);
-        let first = self.traffic.handed();
         let asleep = Instant::now();
         self.installation.program(&name).signal("-STOP");
         sleep(ASLEEP_FOR).await;
         // Events of every partition pass, so others serve what was the sleeper's.
+        let sign = self.sign_of_life();
         let served = match role.divides() {
-            Some(divided) => self.receiver.flows(divided, first.max(self.traffic.handed()), GIVE_UP).await,
+            Some(divided) => self.flows(divided, &sign, GIVE_UP).await,
             None => true,
         };
         if !served {
@@ -192,18 +232,18 @@ impl Chaos<'_> {
             sleep(LOOK_EVERY).await;
         }
         // It lives on, as a member like any other.
-        let (started, first) = (Instant::now(), self.traffic.handed());
-        let took = self.works_again(&name, role, first, started, GIVE_UP).await;
-        took.map_or(Recovery::default(), |_| Recovery::default())
+        let (started, sign) = (Instant::now(), self.sign_of_life());
+        self.works_again(&name, role, &sign, started).await;
+        Recovery::default()
     }
 
     async fn replaced(&mut self, role: Role) -> Recovery {
         let name = self.next_of(role);
         let mut sleeper: Program = self.installation.take(&name);
         sleeper.signal("-STOP");
-        let (started, first) = (Instant::now(), self.traffic.handed());
+        let (started, sign) = (Instant::now(), self.sign_of_life());
         self.installation.start(&name, role, None);
-        let took = self.works_again(&name, role, first, started, GIVE_UP).await;
+        let took = self.works_again(&name, role, &sign, started).await;
         sleep(ASLEEP_FOR.saturating_sub(started.elapsed())).await;
         self.ledger.zombie(role);
         sleeper.signal("-CONT");
@@ -229,10 +269,10 @@ impl Chaos<'_> {
             self.traffic.violation(format!("the {name} cannot be restarted here"));
             return Recovery::default();
         }
-        let (back, first) = (Instant::now(), self.traffic.handed());
+        let (back, sign) = (Instant::now(), self.sign_of_life());
         for role in [Role::Match, Role::Send] {
             let Some(divided) = role.divides() else { continue };
-            if !self.receiver.flows(divided, first, SERVER_RECOVERS_WITHIN).await {
+            if !self.flows(divided, &sign, SERVER_RECOVERS_WITHIN).await {
                 self.traffic.violation(format!("nothing flows {SERVER_RECOVERS_WITHIN:?} after the {name}'s restart"));
             }
         }
@@ -250,7 +290,10 @@ impl Chaos<'_> {
             self.traffic.violation("events were accepted while the disk was full".to_owned());
         }
         disk.make_room();
-        self.works_by_itself("the disk has room again").await
+        let recovery = self.works_by_itself("the disk has room again").await;
+        // What could not be stored meanwhile is, when its backoff is over: the next blow is to be judged by itself.
+        sleep(STORED_AFTER).await;
+        recovery
     }
 
     async fn disk_read_only(&mut self) -> Recovery {
@@ -261,7 +304,7 @@ impl Chaos<'_> {
         disk.read_only(true);
         let mut refused = self.installation.spawn(&name, Role::Up, None);
         let (status, _) = refused.ended(GIVE_UP).await;
-        if status.success() || !refused.log().contains("read-only") && !refused.log().contains("readonly") {
+        if status.success() || !refused.log().contains("Read-only file system") {
             self.traffic.violation(format!("a read-only disk was not named: {}", last_lines(&refused.log())));
         }
         disk.read_only(false);
@@ -270,9 +313,9 @@ impl Chaos<'_> {
 
     /// No process was started: what was in the way has gone.
     async fn works_by_itself(&mut self, what: &str) -> Recovery {
-        let (since, first) = (Instant::now(), self.traffic.handed());
+        let (since, sign) = (Instant::now(), self.sign_of_life());
         let name = self.next_of(Role::Up);
-        let took = self.works_again(&name, Role::Up, first, since, GIVE_UP).await;
+        let took = self.works_again(&name, Role::Up, &sign, since).await;
         println!("{what}; events flowed again after {took:?}");
         Recovery::default()
     }

@@ -52,8 +52,17 @@ impl Disk {
         ["nsenter", "-t", &self.holder.id().to_string(), "-m"].map(str::to_owned).to_vec()
     }
 
+    /// Copies what is on it, because SQLite follows `/proc/…/root` to our own root.
+    pub fn copy_to(&self, folder: &Path) {
+        fs::create_dir(folder).expect("a new folder");
+        for file in fs::read_dir(self.root()).expect("a folder") {
+            let file = file.expect("an entry");
+            fs::copy(file.path(), folder.join(file.file_name())).expect("copied");
+        }
+    }
+
     /// The disk as we see it.
-    pub fn root(&self) -> PathBuf {
+    fn root(&self) -> PathBuf {
         Path::new("/proc").join(self.holder.id().to_string()).join("root").join(self.folder.strip_prefix("/").unwrap())
     }
 

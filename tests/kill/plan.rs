@@ -1,6 +1,6 @@
 //! What a run is to do: how much traffic, and which blows in which order.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use tidings::crash::Point;
 use tidings_core::domain::Chance;
@@ -26,6 +26,9 @@ pub struct Plan {
     pub kills: usize,
     /// The same at saturation.
     pub saturated_kills: usize,
+    /// The most notifications repeated for each kill beside paced traffic. The promise is of a machine that has nothing
+    /// else to do.
+    pub repeats_per_kill: usize,
     pub zombies: bool,
     /// How often the broker is killed, and the database.
     pub server_faults: usize,
@@ -51,8 +54,6 @@ pub enum Blow {
 }
 
 const DISK_FULL_FOR: Duration = Duration::from_secs(5);
-/// The range of passes before a crash: long enough that it has been seen to work again, mostly.
-const PASSES: std::ops::Range<u64> = 50..250;
 
 // === impl Plan ===
 
@@ -69,6 +70,7 @@ impl Plan {
             crashes: 1,
             kills: 0,
             saturated_kills: 1,
+            repeats_per_kill: 10,
             zombies: false,
             server_faults: 0,
         }
@@ -81,6 +83,7 @@ impl Plan {
             crashes: 3,
             kills: 20,
             saturated_kills: 3,
+            repeats_per_kill: 3,
             zombies: true,
             server_faults: 3,
             ..Plan::short(seed)
@@ -93,8 +96,9 @@ impl Plan {
         let mut blows = Vec::new();
         for role in roles {
             for point in role.points() {
-                let pass = |chance: &mut Chance| PASSES.start + chance.below(PASSES.end - PASSES.start);
-                blows.extend((0..self.crashes).map(|_| Blow::Crash(*role, *point, pass(&mut chance))));
+                let passes = passes(*point);
+                let mut pass = || passes.start + chance.below(passes.end - passes.start);
+                blows.extend((0..self.crashes).map(|_| Blow::Crash(*role, *point, pass())));
             }
             // A crash begins with a kill.
             let kills = self.kills.saturating_sub(self.crashes * role.points().len());
@@ -118,6 +122,18 @@ impl Plan {
     /// Those of a disk that a run has to itself.
     pub fn disk_blows() -> Vec<Blow> {
         vec![Blow::DiskFull(DISK_FULL_FOR), Blow::DiskReadOnly, Blow::Kill(Role::Up)]
+    }
+}
+
+/// How often a point is passed before the crash: for a few seconds, so that what piled up during the start is done, and
+/// the process is at its ordinary work.
+fn passes(point: Point) -> Range<u64> {
+    match point {
+        // Once a notification.
+        Point::Answered => 1_000..1_500,
+        // Once a batch, of a few notifications each.
+        Point::Stored => 200..300,
+        Point::TransactionBegun | Point::Produced | Point::OffsetsSent | Point::Committed => 100..200,
     }
 }
 

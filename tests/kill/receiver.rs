@@ -44,6 +44,8 @@ struct Shared {
     /// The newest event that came through each partition, plus one.
     by_events: Vec<AtomicU64>,
     by_deliveries: Vec<AtomicU64>,
+    /// Requests through each delivery partition.
+    counted: Vec<AtomicU64>,
     partition_of: Vec<u32>,
 }
 
@@ -75,6 +77,7 @@ impl Receiver {
             forged: AtomicU64::new(0),
             by_events: counters(),
             by_deliveries: counters(),
+            counted: counters(),
             partition_of: (0..DESTINATIONS).map(|n| delivery_partition(n, partitions)).collect(),
         };
         let receiver = Receiver { address: listener.local_addr().unwrap(), shared: Arc::new(shared) };
@@ -101,6 +104,16 @@ impl Receiver {
             sleep(LOOK_EVERY).await;
         }
         true
+    }
+
+    /// Every event below this number, or a newer one of its partition, has come.
+    pub fn slowest(&self) -> u64 {
+        self.shared.by_events.iter().map(|next| next.load(Ordering::Relaxed)).min().unwrap_or(0)
+    }
+
+    /// Requests through each delivery partition.
+    pub fn counted(&self) -> Vec<u64> {
+        self.shared.counted.iter().map(|count| count.load(Ordering::Relaxed)).collect()
     }
 
     /// How often each notification was taken: 2xx. Those that were never are left out.
@@ -146,6 +159,7 @@ impl Receiver {
             let by_events = &self.shared.by_events[number as usize % self.shared.by_events.len()];
             by_events.fetch_max(number + 1, Ordering::Relaxed);
             self.shared.by_deliveries[*partition as usize].fetch_max(number + 1, Ordering::Relaxed);
+            self.shared.counted[*partition as usize].fetch_add(1, Ordering::Relaxed);
         }
         let mut seen = self.shared.seen.lock().unwrap();
         let requests = seen.requests.entry(id).or_default();

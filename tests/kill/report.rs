@@ -22,6 +22,7 @@ pub struct Ledger {
     kills: BTreeMap<(Role, &'static str), usize>,
     zombies: BTreeMap<Role, usize>,
     blows: Vec<Struck>,
+    repeats_before: usize,
     /// Found by the checkers, once the run has drained.
     pub found: Found,
 }
@@ -74,6 +75,7 @@ impl Ledger {
             kills: BTreeMap::new(),
             zombies: BTreeMap::new(),
             blows: Vec::new(),
+            repeats_before: 0,
             found: Found::default(),
         }
     }
@@ -86,10 +88,18 @@ impl Ledger {
         *self.zombies.entry(role).or_default() += 1;
     }
 
-    /// A blow is over. What has been repeated meanwhile is put down to it.
+    /// A blow is over, and so many notifications have been repeated since the run began.
     pub fn struck(&mut self, label: String, recovery: Recovery, repeats: usize) {
-        println!("{label}: worked again after {recovery}, {repeats} repeated");
-        self.blows.push(Struck { label, saturated: self.saturated, repeats, recovery });
+        println!("{label}: worked again after {recovery}, {} repeated", repeats - self.repeats_before);
+        self.blows.push(Struck { label, saturated: self.saturated, repeats: 0, recovery });
+    }
+
+    /// What has been repeated since the last blow began is put down to it.
+    pub fn settle(&mut self, repeats: usize) {
+        if let Some(last) = self.blows.last_mut() {
+            last.repeats += repeats - self.repeats_before;
+        }
+        self.repeats_before = repeats;
     }
 
     pub fn kills_of(&self, role: Role) -> usize {

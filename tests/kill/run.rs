@@ -5,13 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use reqwest::Method;
+use serde_json::Value;
 use tempfile::TempDir;
 use tidings::log::local::{Local, LocalOptions};
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
     aborted,
-    chaos::Chaos,
+    chaos::{Chaos, SATURATES_WITHIN},
     checkers::{self, Topics},
     disk::Disk,
     installation::{Installation, Role},
@@ -29,12 +31,12 @@ use crate::{
 const PARTITIONS: u32 = 8;
 /// A key ring of these runs.
 const KEYS: &str = "test:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
-/// Requests in flight in one process: what a crash can repeat, together with one batch of rows.
+/// Requests in flight in one process: what a crash can repeat, together with one batch of rows. The default.
 const MAX_IN_FLIGHT: usize = 1_024;
-/// The most rows of one write (`tidings_core::sender::MAX_WRITE`).
-const MAX_BATCH: usize = tidings_core::sender::MAX_WRITE;
-/// The most notifications repeated for each kill beside paced traffic.
-const REPEATS_PER_KILL: usize = 3;
+/// Answered and not yet stored: the rows of one write.
+const MAX_UNSETTLED: usize = tidings_core::sender::MAX_WRITE;
+/// Of each of two roles: overtaken, and replaced under its own name.
+const ZOMBIES: usize = 4;
 const DRAINS_WITHIN: Duration = Duration::from_secs(180);
 /// Longer than the longest step of a retry schedule here.
 const QUIET_FOR: Duration = Duration::from_secs(6);
@@ -48,7 +50,6 @@ struct Setup<'a> {
     installation: Installation,
     receiver: Receiver,
     traffic: Arc<Traffic>,
-    stored: Stored,
     roles: &'a [Role],
     blows: Vec<Blow>,
     disk: Option<&'a Disk>,
@@ -82,11 +83,10 @@ pub async fn distributed(plan: &Plan) -> Option<()> {
     }
     let roles = [Role::Match, Role::Send, Role::Api];
     let inlet = Inlet::Topic { log: log.clone(), topic: format!("{prefix}events").into(), partitions: PARTITIONS };
-    let (blows, stored) = (plan.blows(&roles), Stored::postgres(&url).await);
-    let mut setup = Setup::new(plan, "distributed", installation, inlet, stored, &roles, blows, None).await;
+    let mut setup = Setup::new(plan, "distributed", installation, inlet, &roles, plan.blows(&roles), None).await;
     let deliveries: Arc<str> = format!("{prefix}deliveries").into();
     setup.tasks.spawn(setup.traffic.clone().read_along(log.clone(), deliveries.clone()));
-    let (mut ledger, receiver, traffic, stored) = setup.go().await;
+    let (mut ledger, receiver, traffic) = setup.go().await;
 
     let topics = Topics::read(&log, &prefix, PARTITIONS).await;
     checkers::readers_agree(&topics, &traffic);
@@ -95,24 +95,26 @@ pub async fn distributed(plan: &Plan) -> Option<()> {
         traffic.violation("no transaction was aborted: the run has not tested what it claims".to_owned());
     }
     ledger.found.aborted = Some(hidden);
-    judge(plan, &topics, &stored, &receiver, &traffic, ledger, &roles).await;
+    judge(plan, &topics, &Stored::postgres(&url), &receiver, &traffic, ledger, &roles).await;
     Some(())
 }
 
 /// One process; its log and store on `disk` if there is one.
 pub async fn embedded(plan: &Plan, disk: Option<&Disk>, blows: Vec<Blow>) {
     let folder = TempDir::new().unwrap();
-    let data = disk.map_or_else(|| folder.path().join("data"), Disk::root);
-    let seen_by_program = disk.map_or_else(|| data.clone(), |disk| disk.folder().to_owned());
-    let settings = vec![format!("data.dir={}", seen_by_program.display())];
+    let data = folder.path().join("data");
+    let settings = vec![format!("data.dir={}", disk.map_or(&*data, Disk::folder).display())];
     let mut installation = installation(folder.path(), settings, disk.map(Disk::wrapper).unwrap_or_default());
     installation.start("up", Role::Up, None);
     installation.ready("up", DRAINS_WITHIN).await.unwrap();
     let (roles, inlet) = ([Role::Up], Inlet::Http(installation.api.clone()));
-    let stored = Stored::sqlite(&data.join("store.db")).await;
-    let setup = Setup::new(plan, "embedded", installation, inlet, stored, &roles, blows, disk).await;
-    let (ledger, receiver, traffic, stored) = setup.go().await;
+    let setup = Setup::new(plan, "embedded", installation, inlet, &roles, blows, disk).await;
+    let (ledger, receiver, traffic) = setup.go().await;
 
+    if let Some(disk) = disk {
+        disk.copy_to(&data);
+    }
+    let stored = Stored::sqlite(&data.join("store.db"));
     let log = Local::open(&data, LocalOptions::default()).unwrap();
     let topics = Topics::read(&log, "tidings.", PARTITIONS).await;
     judge(plan, &topics, &stored, &receiver, &traffic, ledger, &roles).await;
@@ -121,6 +123,7 @@ pub async fn embedded(plan: &Plan, disk: Option<&Disk>, blows: Vec<Blow>) {
 fn installation(folder: &std::path::Path, mut settings: Vec<String>, wrapper: Vec<String>) -> Installation {
     settings.push(format!("log.partitions={PARTITIONS}"));
     settings.push(format!("send.max_in_flight={MAX_IN_FLIGHT}"));
+    settings.push(format!("send.max_unsettled={MAX_UNSETTLED}"));
     Installation::new(folder, settings, wrapper)
 }
 
@@ -132,7 +135,6 @@ impl<'a> Setup<'a> {
         mode: &'static str,
         installation: Installation,
         inlet: Inlet,
-        stored: Stored,
         roles: &'a [Role],
         blows: Vec<Blow>,
         disk: Option<&'a Disk>,
@@ -144,16 +146,16 @@ impl<'a> Setup<'a> {
         sleep(CHANGES_HOLD_AFTER).await;
         let traffic = Traffic::new(workload, PARTITIONS);
         let mut tasks = JoinSet::new();
-        tasks.spawn(traffic.clone().publish(inlet));
+        tasks.spawn(traffic.clone().publish(inlet, receiver.clone()));
         tasks.spawn(traffic.clone().change(installation.api.clone(), changes, plan.changes_per_second));
         tasks.spawn(traffic.clone().watch(installation.api.clone()));
         tasks.spawn(progress(traffic.clone(), receiver.clone()));
         let ledger = Ledger::new(mode);
-        Setup { plan, installation, receiver, traffic, stored, roles, blows, disk, ledger, tasks }
+        Setup { plan, installation, receiver, traffic, roles, blows, disk, ledger, tasks }
     }
 
     /// Lets the blows fall, and waits for the last outcome.
-    async fn go(mut self) -> (Ledger, Receiver, Arc<Traffic>, Stored) {
+    async fn go(mut self) -> (Ledger, Receiver, Arc<Traffic>) {
         let plan = self.plan;
         let (paced, saturated) = (std::mem::take(&mut self.blows), plan.saturated_blows(self.roles));
         self.traffic.go(plan.per_second, u64::MAX);
@@ -163,17 +165,19 @@ impl<'a> Setup<'a> {
             sleep(PROGRESS_EVERY / 10).await;
         }
         self.ledger.saturated = true;
-        let until = self.traffic.handed() + plan.events * plan.saturated_percent / 100;
-        self.traffic.go(SATURATED, until);
+        self.traffic.go(SATURATED, u64::MAX);
+        sleep(SATURATES_WITHIN).await;
         self.strike(&saturated).await;
-        while self.traffic.acknowledged() < until {
+        while self.traffic.acknowledged() < plan.events {
             sleep(PROGRESS_EVERY / 10).await;
         }
+        self.traffic.go(0, 0);
         self.drain().await;
+        self.ledger.settle(self.receiver.repeats());
         self.traffic.stop();
         while self.tasks.join_next().await.is_some() {}
         self.installation.stop().await;
-        (self.ledger, self.receiver, self.traffic, self.stored)
+        (self.ledger, self.receiver, self.traffic)
     }
 
     async fn flows(&self) -> bool {
@@ -201,12 +205,14 @@ impl<'a> Setup<'a> {
         let (mut last, mut since) = (self.receiver.requests(), Instant::now());
         while since.elapsed() < QUIET_FOR {
             sleep(PROGRESS_EVERY / 10).await;
-            let parked = self.stored.parked().await;
-            if self.receiver.requests() != last || parked != Some(0) {
+            let path = "/v1/notifications?status=retrying&limit=1";
+            let waiting = self.installation.api.ask(Method::GET, path, &Value::Null).await;
+            let none = waiting.is_ok_and(|(_, page)| page["items"].as_array().is_some_and(Vec::is_empty));
+            if self.receiver.requests() != last || !none {
                 (last, since) = (self.receiver.requests(), Instant::now());
             }
             if Instant::now() >= deadline {
-                self.traffic.violation(format!("not drained within {DRAINS_WITHIN:?}: {parked:?} are parked"));
+                self.traffic.violation(format!("not drained within {DRAINS_WITHIN:?}"));
                 return;
             }
         }
@@ -226,8 +232,9 @@ async fn judge(
     checkers::events(topics, traffic);
     checkers::deliveries(topics, traffic);
     checkers::outcomes(topics, &stored.rows().await, receiver, traffic, &mut ledger);
-    if stored.parked().await != Some(0) {
-        traffic.violation("something is still parked".to_owned());
+    let parked = stored.parked().await;
+    if parked > 0 {
+        traffic.violation(format!("{parked} notifications are still parked"));
     }
     if ledger.found.parked == 0 {
         traffic.violation("nothing was parked: the run has not tested what it claims".to_owned());
@@ -243,13 +250,17 @@ async fn judge(
             traffic.violation(format!("{} was killed {} times", role.command(), ledger.kills_of(*role)));
         }
     }
+    if plan.zombies && roles.contains(&Role::Send) && ledger.zombies() < ZOMBIES {
+        traffic.violation(format!("{} processes slept through their loss; {ZOMBIES} were to", ledger.zombies()));
+    }
     let (kills, repeats) = ledger.repeats(false);
-    if repeats > REPEATS_PER_KILL * kills {
-        traffic.violation(format!("{repeats} repeated in {kills} blows; {REPEATS_PER_KILL} each are promised"));
+    if repeats > plan.repeats_per_kill * kills {
+        let most = plan.repeats_per_kill;
+        traffic.violation(format!("{repeats} repeated in {kills} blows; at most {most} each may be"));
     }
     let most = ledger.most_repeats_at_saturation();
-    if most > MAX_IN_FLIGHT + MAX_BATCH {
-        traffic.violation(format!("{most} repeated by one kill, more than {MAX_IN_FLIGHT} in flight and {MAX_BATCH}"));
+    if most > MAX_IN_FLIGHT + MAX_UNSETTLED {
+        traffic.violation(format!("{most} repeated by one kill, beyond {MAX_IN_FLIGHT} in flight and {MAX_UNSETTLED} rows"));
     }
     println!("\n{ledger}");
     let violations = traffic.violations();

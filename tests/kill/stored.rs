@@ -28,11 +28,11 @@ const PARKED: &str = "SELECT count(*) FROM parked";
 // === impl Stored ===
 
 impl Stored {
-    pub async fn postgres(url: &str) -> Stored {
+    pub fn postgres(url: &str) -> Stored {
         Stored::Postgres(PgPool::connect_lazy(url).expect("a URL"))
     }
 
-    pub async fn sqlite(file: &Path) -> Stored {
+    pub fn sqlite(file: &Path) -> Stored {
         Stored::Sqlite(SqlitePool::connect_lazy(&format!("sqlite://{}", file.display())).expect("a file"))
     }
 
@@ -51,12 +51,12 @@ impl Stored {
         rows.into_iter().map(row).collect()
     }
 
-    /// How many wait for their next attempt; `None` if the store does not answer.
-    pub async fn parked(&self) -> Option<i64> {
+    /// How many wait for their next attempt.
+    pub async fn parked(&self) -> i64 {
         match self {
             Stored::Postgres(pool) => sqlx::query_scalar(PARKED).fetch_one(pool).await,
             Stored::Sqlite(pool) => sqlx::query_scalar(PARKED).fetch_one(pool).await,
         }
-        .ok()
+        .expect("the store answers")
     }
 }

@@ -15,13 +15,17 @@ use serde_json::Value;
 use tidings::log::{Log, LogError, Reader, kafka::KafkaLog};
 use tidings_core::{
     codec,
-    domain::{NotificationId, Output, TopicPartition},
+    domain::{Delivery, NotificationId, Output, TopicPartition},
 };
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, sleep},
+};
 
 use crate::{
     installation::{edit, publish},
     program::Api,
+    receiver::Receiver,
     workload::{Changes, Workload},
 };
 
@@ -39,6 +43,8 @@ pub struct Traffic {
     violations: Mutex<Vec<String>>,
     /// Final outcomes as they were seen during the run: which attempt, when, and how.
     finals: Mutex<HashMap<NotificationId, Final>>,
+    /// How many deliveries of each partition of events are in the topic.
+    matched: Vec<AtomicU64>,
     /// What the reader that reads along has seen: of each partition, offsets and notifications in order.
     along: Mutex<Vec<Vec<(i64, NotificationId)>>>,
 }
@@ -60,6 +66,11 @@ pub enum Inlet {
 pub const SATURATED: u64 = u64::MAX;
 /// Events handed over at one time, at saturation.
 const CHUNK: u64 = 1_000;
+/// At saturation, how far the publisher is ahead of the receiver: enough to keep everybody busy, and not more, so that a
+/// run ends.
+const AHEAD: u64 = 3_000;
+/// Changes under way together.
+const EDITORS: usize = 16;
 const PUBLISH_EVERY: Duration = Duration::from_millis(20);
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -78,6 +89,7 @@ impl Traffic {
             stop: AtomicBool::new(false),
             violations: Mutex::default(),
             finals: Mutex::default(),
+            matched: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
             along: Mutex::new(vec![Vec::new(); partitions as usize]),
         })
     }
@@ -123,6 +135,11 @@ impl Traffic {
         self.finals.lock().unwrap().clone()
     }
 
+    /// How many deliveries of each partition of events have been read along.
+    pub fn matched(&self) -> Vec<u64> {
+        self.matched.iter().map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+
     pub fn along(&self) -> Vec<Vec<(i64, NotificationId)>> {
         self.along.lock().unwrap().clone()
     }
@@ -130,14 +147,14 @@ impl Traffic {
     // --- tasks ---
 
     /// Publishes each event until it is acknowledged, in the order of their numbers.
-    pub async fn publish(self: Arc<Traffic>, inlet: Inlet) {
+    pub async fn publish(self: Arc<Traffic>, inlet: Inlet, receiver: Receiver) {
         let (mut owed, mut last) = (0.0, Instant::now());
         while !self.is_stopped() {
             let (rate, first) = (self.rate.load(Ordering::Relaxed), self.handed());
             let elapsed = last.elapsed().as_secs_f64();
             last = Instant::now();
             let due = if rate == SATURATED {
-                CHUNK
+                if first < receiver.slowest() + AHEAD { CHUNK } else { 0 }
             } else {
                 // After an outage, what was missed comes at most a second's worth at a time.
                 owed = (owed + elapsed * rate as f64).min(rate as f64);
@@ -161,16 +178,26 @@ impl Traffic {
         }
     }
 
-    /// Changes the directory all the time, each change until it is made.
+    /// Changes the directory all the time, each change until it is made. Some are under way together, because one
+    /// waits for lock, transaction and fold.
     pub async fn change(self: Arc<Traffic>, api: Api, mut changes: Changes, per_second: u64) {
+        let mut under_way = JoinSet::new();
+        let mut due = tokio::time::interval(Duration::from_secs(1) / per_second as u32);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.is_stopped() {
-            let change = changes.next();
-            while !edit(&api, &change).await && !self.is_stopped() {
-                sleep(TRY_AGAIN_AFTER).await;
+            due.tick().await;
+            if under_way.len() >= EDITORS {
+                under_way.join_next().await;
             }
-            self.changes_made.fetch_add(1, Ordering::Relaxed);
-            sleep(Duration::from_secs(1) / per_second as u32).await;
+            let (traffic, api, change) = (self.clone(), api.clone(), changes.next());
+            under_way.spawn(async move {
+                while !edit(&api, &change).await && !traffic.is_stopped() {
+                    sleep(TRY_AGAIN_AFTER).await;
+                }
+                traffic.changes_made.fetch_add(1, Ordering::Relaxed);
+            });
         }
+        while under_way.join_next().await.is_some() {}
     }
 
     /// Looks at the newest attempts again and again, and holds what has ended against what was seen before.
@@ -204,7 +231,13 @@ impl Traffic {
                 while !traffic.is_stopped() {
                     match reader.next(WATCH_EVERY).await {
                         Ok(records) => {
-                            let read = records.iter().map(|record| (record.offset, notification(record.value.as_ref())));
+                            let read = records.iter().map(|record| {
+                                let delivery = delivery(record.value.as_ref());
+                                let matched = &traffic.matched[delivery.position.partition as usize];
+                                matched.fetch_add(1, Ordering::Relaxed);
+                                (record.offset, delivery.id)
+                            });
+                            let read: Vec<_> = read.collect();
                             traffic.along.lock().unwrap()[partition as usize].extend(read);
                         }
                         Err(LogError::Unavailable(_)) => sleep(TRY_AGAIN_AFTER).await,
@@ -217,8 +250,8 @@ impl Traffic {
     }
 }
 
-fn notification(delivery: Option<&Bytes>) -> NotificationId {
-    codec::decode_delivery(delivery.expect("a value")).expect("a delivery").id
+fn delivery(value: Option<&Bytes>) -> Delivery {
+    codec::decode_delivery(value.expect("a value")).expect("a delivery")
 }
 
 // === impl Inlet ===
