@@ -95,7 +95,7 @@ pub async fn distributed(plan: &Plan) -> Option<()> {
         traffic.violation("no transaction was aborted: the run has not tested what it claims".to_owned());
     }
     ledger.found.aborted = Some(hidden);
-    judge(plan, &topics, &Stored::postgres(&url), &receiver, &traffic, ledger, &roles).await;
+    judge(plan, &topics, &Stored::postgres(&url), &receiver, &traffic, ledger, &roles, folder).await;
     Some(())
 }
 
@@ -117,7 +117,7 @@ pub async fn embedded(plan: &Plan, disk: Option<&Disk>, blows: Vec<Blow>) {
     let stored = Stored::sqlite(&data.join("store.db"));
     let log = Local::open(&data, LocalOptions::default()).unwrap();
     let topics = Topics::read(&log, "tidings.", PARTITIONS).await;
-    judge(plan, &topics, &stored, &receiver, &traffic, ledger, &roles).await;
+    judge(plan, &topics, &stored, &receiver, &traffic, ledger, &roles, folder).await;
 }
 
 fn installation(folder: &std::path::Path, mut settings: Vec<String>, wrapper: Vec<String>) -> Installation {
@@ -228,6 +228,7 @@ async fn judge(
     traffic: &Traffic,
     mut ledger: Ledger,
     roles: &[Role],
+    folder: TempDir,
 ) {
     checkers::events(topics, traffic);
     checkers::deliveries(topics, traffic);
@@ -265,6 +266,9 @@ async fn judge(
     println!("\n{ledger}");
     let violations = traffic.violations();
     println!("verdict         {}\n", if violations.is_empty() { "every promise held" } else { "BROKEN" });
+    if !violations.is_empty() {
+        println!("the logs of all processes are in {}", folder.keep().display());
+    }
     assert!(violations.is_empty(), "{} promises were broken:\n{}", violations.len(), violations.join("\n"));
 }
 
