@@ -264,6 +264,23 @@ mod tests {
         store.write(&parked(written)).await.unwrap();
     }
 
+    /// As when the disk is full while it commits, which a trigger stands for here.
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_undoes_by_itself_spoils_none_after_it() {
+        const UNDO: &str = "CREATE TRIGGER undo BEFORE INSERT ON parked WHEN new.due = 99
+            BEGIN SELECT RAISE(ROLLBACK, 'undone'); END";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let store = Sqlite::open(&path, Durability::Normal).await.unwrap();
+        let mut other = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&path)).await.unwrap();
+        sqlx::query(UNDO).execute(&mut other).await.unwrap();
+        let mut undone = parked(1);
+        undone.park[0].due = Timestamp(99);
+        store.write(&undone).await.unwrap_err();
+        store.write(&parked(2)).await.unwrap();
+        assert_eq!(store.waiting(None).await.unwrap().parked, ROWS);
+    }
+
     const ROWS: u64 = 4;
 
     fn id(batch: u8, row: u64) -> NotificationId {

@@ -9,7 +9,7 @@ use crate::{
     disk::Disk,
     installation::{Installation, Role, last_lines},
     kafka,
-    plan::Blow,
+    plan::{Blow, Server},
     postgres,
     program::Program,
     receiver::{Divided, Receiver},
@@ -38,6 +38,12 @@ struct Sign {
     counted: Vec<u64>,
 }
 
+/// A server that has been killed, until it is started again.
+struct Away {
+    server: Server,
+    resumed: bool,
+}
+
 /// How long a process is away.
 const DOWN_FOR: Duration = Duration::from_millis(300);
 /// Between two blows.
@@ -59,6 +65,9 @@ const ASLEEP_FOR: Duration = Duration::from_secs(13);
 /// For a sleeper to notice that it is not wanted any more.
 const FENCED_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+/// How much a process may grow while a server is away, in KiB.
+const MAX_GROWTH_KIB: u64 = 32 * 1024;
 
 // === impl Chaos ===
 
@@ -71,8 +80,8 @@ impl Chaos<'_> {
             Blow::Crash(role, point, pass) => self.crash(role, point, pass).await,
             Blow::Overtaken(role) => self.overtaken(role).await,
             Blow::Replaced(role) => self.replaced(role).await,
-            Blow::Broker => self.server("broker", || kafka::restart()).await,
-            Blow::Database => self.server("database", || postgres::restart("immediate")).await,
+            Blow::Restart(server) => self.restart(server).await,
+            Blow::Away(server, how_long) => self.away(server, how_long).await,
             Blow::DiskFull(how_long) => self.disk_full(how_long).await,
             Blow::DiskReadOnly => self.disk_read_only().await,
         };
@@ -264,19 +273,67 @@ impl Chaos<'_> {
 
     // --- servers and disks ---
 
-    async fn server(&mut self, name: &str, restart: impl FnOnce() -> bool + Send + 'static) -> Recovery {
-        if !tokio::task::spawn_blocking(restart).await.expect("the script runs") {
-            self.traffic.violation(format!("the {name} cannot be restarted here"));
-            return Recovery::default();
+    async fn restart(&mut self, server: Server) -> Recovery {
+        let away = Away::halt(server).await;
+        away.resume().await;
+        self.flow_again(&format!("the {}", name(server))).await
+    }
+
+    /// A server is away, and comes back. Meanwhile who needs it is not ready, nobody ends, and nobody grows.
+    async fn away(&mut self, server: Server, how_long: Duration) -> Recovery {
+        let needy: Vec<String> = match server {
+            Server::Broker => [Role::Api, Role::Match, Role::Send].map(|role| self.installation.names(role)).concat(),
+            Server::Database => self.installation.names(Role::Send),
+        };
+        let before: Vec<u64> = needy.iter().map(|name| self.installation.memory_kib(name)).collect();
+        let mut growth: Vec<u64> = vec![0; needy.len()];
+        let (away, since) = (Away::halt(server).await, Instant::now());
+        while since.elapsed() < how_long {
+            sleep(SAMPLE_EVERY).await;
+            for (n, process) in needy.iter().enumerate() {
+                if self.installation.program(process).end().is_some() {
+                    let log = self.installation.program(process).log();
+                    away.resume().await;
+                    self.traffic.violation(format!("{process} ended: {}", last_lines(&log)));
+                    return Recovery::default();
+                }
+                growth[n] = growth[n].max(self.installation.memory_kib(process).saturating_sub(before[n]));
+            }
         }
+        for (process, growth) in needy.iter().zip(&growth) {
+            println!("the {} is away: {process} has grown by {growth} KiB", name(server));
+            if *growth > MAX_GROWTH_KIB {
+                self.traffic.violation(format!("{process} has grown by {growth} KiB; {MAX_GROWTH_KIB} may be"));
+            }
+            if self.installation.is_ready(process).await {
+                let away = name(server);
+                self.traffic.violation(format!("{process} is ready, though the {away} is away for {how_long:?}"));
+            }
+        }
+        away.resume().await;
+        let recovery = self.flow_again(&format!("the {}", name(server))).await;
+        for process in &needy {
+            if let Err(why) = self.installation.ready(process, SERVER_RECOVERS_WITHIN).await {
+                self.traffic.violation(why);
+            }
+            // Whoever does not poll is thrown out of its group.
+            if server == Server::Database && self.installation.program(process).log().contains("partitions lost") {
+                self.traffic.violation(format!("{process} lost its partitions while the database was away"));
+            }
+        }
+        recovery
+    }
+
+    /// By themselves: no process of ours was started.
+    async fn flow_again(&mut self, what: &str) -> Recovery {
         let (back, sign) = (Instant::now(), self.sign_of_life());
         for role in [Role::Match, Role::Send] {
             let Some(divided) = role.divides() else { continue };
             if !self.flows(divided, &sign, SERVER_RECOVERS_WITHIN).await {
-                self.traffic.violation(format!("nothing flows {SERVER_RECOVERS_WITHIN:?} after the {name}'s restart"));
+                self.traffic.violation(format!("nothing flows {SERVER_RECOVERS_WITHIN:?} after {what} is back"));
             }
         }
-        println!("the {name} was restarted; events flowed again {:?} after it was back", back.elapsed());
+        println!("{what} is back; events flowed again after {:?}", back.elapsed());
         Recovery::default()
     }
 
@@ -321,14 +378,56 @@ impl Chaos<'_> {
     }
 }
 
+// === impl Away ===
+
+impl Away {
+    async fn halt(server: Server) -> Away {
+        Away::control(server, "halt").await;
+        Away { server, resumed: false }
+    }
+
+    async fn resume(mut self) {
+        Away::control(self.server, "resume").await;
+        self.resumed = true;
+    }
+
+    async fn control(server: Server, action: &'static str) {
+        let done = tokio::task::spawn_blocking(move || control(server, action)).await;
+        assert!(done.expect("the script runs"), "the {} cannot be controlled here", name(server));
+    }
+}
+
+impl Drop for Away {
+    /// Other tests need it, whatever became of this one.
+    fn drop(&mut self) {
+        if !self.resumed {
+            control(self.server, "resume");
+        }
+    }
+}
+
+fn control(server: Server, action: &str) -> bool {
+    match server {
+        Server::Broker => kafka::control(action),
+        Server::Database => postgres::control(&[action]),
+    }
+}
+
+fn name(server: Server) -> &'static str {
+    match server {
+        Server::Broker => "broker",
+        Server::Database => "database",
+    }
+}
+
 fn label(blow: Blow) -> String {
     match blow {
         Blow::Kill(role) => format!("{} killed", role.command()),
         Blow::Crash(role, point, _) => format!("{} killed, then at {}", role.command(), point.as_str()),
         Blow::Overtaken(role) => format!("{} asleep, overtaken", role.command()),
         Blow::Replaced(role) => format!("{} asleep, replaced", role.command()),
-        Blow::Broker => "broker killed".to_owned(),
-        Blow::Database => "database restarted".to_owned(),
+        Blow::Restart(server) => format!("{} restarted", name(server)),
+        Blow::Away(server, how_long) => format!("{} away {} s", name(server), how_long.as_secs()),
         Blow::DiskFull(_) => "disk full".to_owned(),
         Blow::DiskReadOnly => "disk read-only".to_owned(),
     }

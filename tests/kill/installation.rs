@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     net::TcpListener,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -31,8 +32,6 @@ pub enum Role {
 pub struct Installation {
     pub folder: PathBuf,
     pub api: Api,
-    /// Where `/readyz` and `/metrics` of each process are.
-    pub health: BTreeMap<String, String>,
     settings: Vec<String>,
     /// Put before the program's name: enters a namespace with a disk of its own.
     wrapper: Vec<String>,
@@ -92,7 +91,6 @@ impl Installation {
         Installation {
             folder: folder.to_owned(),
             api: Api::new(&address),
-            health: BTreeMap::new(),
             settings: all,
             wrapper,
             processes: BTreeMap::new(),
@@ -162,7 +160,7 @@ impl Installation {
         }
     }
 
-    /// Waits until the process is ready, and remembers where it says so.
+    /// Waits until the process is ready.
     pub async fn ready(&mut self, name: &str, within: Duration) -> Result<(), String> {
         let deadline = Instant::now() + within;
         loop {
@@ -170,17 +168,26 @@ impl Installation {
             if let Some(status) = program.end() {
                 return Err(format!("{name} ended with {status}: {}", last_lines(&program.log())));
             }
-            if let Some(base) = address(&program.log()) {
-                self.health.insert(name.to_owned(), base.clone());
-                if client().get(format!("{base}/readyz")).send().await.is_ok_and(|answer| answer.status() == 200) {
-                    return Ok(());
-                }
+            if self.is_ready(name).await {
+                return Ok(());
             }
             if Instant::now() >= deadline {
                 return Err(format!("{name} is not ready: {}", last_lines(&self.program(name).log())));
             }
             sleep(LOOK_EVERY).await;
         }
+    }
+
+    pub async fn is_ready(&mut self, name: &str) -> bool {
+        let Some(base) = self.program(name).log().lines().find_map(address) else { return false };
+        client().get(format!("{base}/readyz")).send().await.is_ok_and(|answer| answer.status() == 200)
+    }
+
+    /// What it has in memory (`VmRSS`).
+    pub fn memory_kib(&mut self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.program(name).pid())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok()).unwrap_or(0)
     }
 
     /// Asks all to stop, which they must do in good order.
@@ -222,10 +229,12 @@ pub async fn publish(api: &Api, events: &[Value]) -> bool {
     api.ask(Method::POST, "/v1/events", &json!(events)).await.is_ok_and(|(status, _)| status.is_success())
 }
 
-/// Where a process serves its health, once its log says so.
-fn address(log: &str) -> Option<String> {
-    let says = |line: &&str| line.contains("the API listens") || line.contains("metrics and health are served");
-    let line: Value = serde_json::from_str(log.lines().find(says)?).ok()?;
+/// Where a process serves its health, if this line of its log says so.
+fn address(line: &str) -> Option<String> {
+    if !line.contains("the API listens") && !line.contains("metrics and health are served") {
+        return None;
+    }
+    let line: Value = serde_json::from_str(line).ok()?;
     Some(format!("http://{}", line["address"].as_str()?))
 }
 

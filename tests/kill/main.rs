@@ -29,11 +29,12 @@ mod stored;
 mod traffic;
 mod workload;
 
-use std::env;
+use std::{env, time::Duration};
 
 use disk::Disk;
 use installation::Role;
-use plan::Plan;
+use plan::{Blow, Plan, Server};
+use run::DISTRIBUTED;
 use tokio::sync::Mutex;
 
 /// Each run wants the machine to itself: how fast things recover is a part of what is tested.
@@ -43,8 +44,9 @@ const SEED: u64 = 1;
 #[tokio::test(flavor = "multi_thread")]
 async fn distributed_every_crash_point_once() {
     let _alone = ALONE.lock().await;
+    let plan = Plan::short(seed());
     // It says by itself that it was skipped.
-    let _ = run::distributed(&Plan::short(seed())).await;
+    let _ = run::distributed(&plan, &plan.blows(&DISTRIBUTED)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,11 +62,32 @@ async fn embedded_on_a_disk_that_is_full_or_takes_no_writes() {
     on_a_disk(&Plan { events: 5_000, ..Plan::short(seed()) }).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_are_away_for_a_while_are_waited_for() {
+    let _alone = ALONE.lock().await;
+    let away = |server, seconds| Blow::Away(server, Duration::from_secs(seconds));
+    // A process is not ready after 30 s without its store, and at once without its log.
+    let blows = [away(Server::Database, 36), away(Server::Broker, 20)];
+    let _ = run::distributed(&Plan::outages(seed(), 5_000), &blows).await;
+}
+
+/// `scripts/kill-test outage`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "servers away for ten minutes each: scripts/kill-test outage"]
+async fn long_outages() {
+    const MINUTES: u64 = 10;
+    let seconds = 60 * number("TIDINGS_KILL_MINUTES").unwrap_or(MINUTES);
+    let blows = [Server::Database, Server::Broker].map(|server| Blow::Away(server, Duration::from_secs(seconds)));
+    let plan = Plan { per_second: 300, ..Plan::outages(seed(), events()) };
+    run::distributed(&plan, &blows).await.expect("the servers that are to be away");
+}
+
 /// `scripts/kill-test --distributed`
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the full form, which takes ten minutes: scripts/kill-test"]
 async fn full_distributed() {
-    run::distributed(&Plan::full(seed(), events())).await.expect("the full form needs its servers");
+    let plan = Plan::full(seed(), events());
+    run::distributed(&plan, &plan.blows(&DISTRIBUTED)).await.expect("the full form needs its servers");
 }
 
 /// `scripts/kill-test --embedded`

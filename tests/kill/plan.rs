@@ -45,12 +45,20 @@ pub enum Blow {
     Overtaken(Role),
     /// SIGSTOP for longer than the session; another process takes its name meanwhile. Then SIGCONT.
     Replaced(Role),
-    Broker,
-    Database,
+    /// Killed and started again at once.
+    Restart(Server),
+    /// Killed, and away for this long.
+    Away(Server, Duration),
     /// No room on the device for this long.
     DiskFull(Duration),
     /// The device takes no writes when the process is started again.
     DiskReadOnly,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    Broker,
+    Database,
 }
 
 const DISK_FULL_FOR: Duration = Duration::from_secs(5);
@@ -108,7 +116,7 @@ impl Plan {
             }
         }
         if !roles.contains(&Role::Up) {
-            blows.extend((0..self.server_faults).flat_map(|_| [Blow::Broker, Blow::Database]));
+            blows.extend((0..self.server_faults).flat_map(|_| [Server::Broker, Server::Database].map(Blow::Restart)));
         }
         shuffle(&mut blows, &mut chance);
         blows
@@ -117,6 +125,11 @@ impl Plan {
     pub fn saturated_blows(&self, roles: &[Role]) -> Vec<Blow> {
         let work = roles.iter().filter(|role| **role != Role::Api);
         (0..self.saturated_kills).flat_map(|_| work.clone().map(|role| Blow::Kill(*role))).collect()
+    }
+
+    /// No blows but servers that are away.
+    pub fn outages(seed: u64, events: u64) -> Plan {
+        Plan { events, per_second: 100, crashes: 0, saturated_kills: 0, ..Plan::short(seed) }
     }
 
     /// Those of a disk that a run has to itself.

@@ -165,11 +165,12 @@ impl fmt::Display for Ledger {
         for (role, n) in &self.zombies {
             writeln!(f, "asleep          {} x {}", n, role.command())?;
         }
-        for server in ["broker killed", "database restarted", "disk full", "disk read-only"] {
-            let n = self.blows.iter().filter(|blow| blow.label == server).count();
-            if n > 0 {
-                writeln!(f, "{server:<15} {n} x")?;
-            }
+        let mut others: BTreeMap<&str, usize> = BTreeMap::new();
+        for blow in self.blows.iter().filter(|blow| !blow.label.contains(" killed") && !blow.label.contains("asleep")) {
+            *others.entry(&blow.label).or_default() += 1;
+        }
+        for (what, n) in others {
+            writeln!(f, "                {n} x {what}")?;
         }
         if let Some((transactions, records)) = found.aborted {
             writeln!(f, "aborted         {transactions} transactions with {records} deliveries")?;

@@ -33,13 +33,13 @@ pub fn brokers() -> Option<String> {
     server::found("kafka", "TIDINGS_TEST_KAFKA")
 }
 
-/// Kills the broker and starts it again over the same data. `false` if that cannot be done here.
-pub fn restart() -> bool {
+/// `halt` kills the broker, `resume` starts it again over its data. `false` if that cannot be done here.
+pub fn control(action: &str) -> bool {
     let Some(brokers) = brokers() else { return false };
     let Some((_, port)) = brokers.rsplit_once(':') else { return false };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka-for-tests");
-    let status = process::Command::new(script).args(["restart", port]).status().expect("the script runs");
-    assert!(status.success(), "restarting the broker at {brokers}: {status}");
+    let status = process::Command::new(script).args([action, port]).status().expect("the script runs");
+    assert!(status.success(), "{action} of the broker at {brokers}: {status}");
     true
 }
 
