@@ -23,14 +23,8 @@ pub enum Point {
 }
 
 /// Every point, for tests.
-pub const POINTS: [Point; 6] = [
-    Point::TransactionBegun,
-    Point::Produced,
-    Point::OffsetsSent,
-    Point::Committed,
-    Point::Answered,
-    Point::Stored,
-];
+pub const POINTS: [Point; 6] =
+    [Point::TransactionBegun, Point::Produced, Point::OffsetsSent, Point::Committed, Point::Answered, Point::Stored];
 
 #[cfg(debug_assertions)]
 pub use armed::{arm, point};

@@ -56,6 +56,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(2);
 const UNREADY_AFTER: Duration = Duration::from_secs(30);
 /// The longest sleep between two looks at the clock, so that a clock that was set is noticed.
 const MAX_SLEEP: Duration = Duration::from_secs(5);
+/// After this a group has answered a heartbeat (`heartbeat.interval.ms` is 3 s), and so told who has our name.
+const REPLACED_HEARD_WITHIN: Duration = Duration::from_secs(5);
 /// How often what is in memory is written to the metrics.
 const LOAD_EVERY: Duration = Duration::from_secs(1);
 
@@ -105,7 +107,10 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> SenderRole<L, S, Ch, Cl> {
                 stopping: false,
                 rejoin: false,
             };
-            let ended = worker.serve(&mut stop).await;
+            let mut ended = worker.serve(&mut stop).await;
+            if worker.rejoin && ended.is_ok() {
+                ended = worker.hear_if_replaced(&mut stop).await;
+            }
             worker.jobs.abort_all();
             worker.member.leave().await;
             if !worker.rejoin || stop.is_ordered() {
@@ -152,6 +157,28 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
             while let Some(Ok(input)) = self.jobs.try_join_next() {
                 self.feed(input).await?;
             }
+        }
+    }
+
+    /// Before joining again: whether the group says that another process has our name.
+    ///
+    /// A process that slept through its replacement hears of it from the store first. If it joined again then, it would
+    /// throw its successor out, and that one would do the same to it.
+    async fn hear_if_replaced(&mut self, stop: &mut Stop) -> Result<(), RoleError> {
+        let news = async {
+            loop {
+                match self.member.next().await {
+                    Ok(_) => {}
+                    Err(LogError::Unavailable(_) | LogError::Aborted(_)) => tokio::time::sleep(BACKOFF).await,
+                    Err(error) => return error,
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = stop.ordered() => Ok(()),
+            error = news => Err(error.into()),
+            _ = tokio::time::sleep(REPLACED_HEARD_WITHIN) => Ok(()),
         }
     }
 

@@ -13,12 +13,7 @@ const WAIT: Duration = Duration::from_secs(10);
 const APART_MS: i64 = 100;
 
 /// Aborted transactions, and the deliveries in them.
-pub async fn count(
-    brokers: &str,
-    topic: &str,
-    partitions: u32,
-    committed: &[(Record, Delivery)],
-) -> (usize, usize) {
+pub async fn count(brokers: &str, topic: &str, partitions: u32, committed: &[(Record, Delivery)]) -> (usize, usize) {
     let committed: HashSet<(i32, i64)> = committed.iter().map(|(r, _)| (r.partition as i32, r.offset)).collect();
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
     let read = move || {

@@ -74,6 +74,7 @@ const MAX_GROWTH_KIB: u64 = 32 * 1024;
 impl Chaos<'_> {
     pub async fn strike(&mut self, blow: Blow) {
         let label = label(blow);
+        self.catch_up().await;
         self.ledger.settle(self.receiver.repeats());
         let recovery = match blow {
             Blow::Kill(role) => self.kill(role).await,
@@ -87,6 +88,17 @@ impl Chaos<'_> {
         };
         sleep(if self.ledger.saturated { SATURATES_WITHIN } else { PAUSE }).await;
         self.ledger.struck(label, recovery, self.receiver.repeats());
+    }
+
+    /// What piled up during the last blow is delivered before the next: beside paced traffic a process is to be struck at
+    /// its ordinary work. At saturation there is always more.
+    async fn catch_up(&mut self) {
+        let sign = self.sign_of_life();
+        for divided in [Divided::Events, Divided::Deliveries] {
+            if !sign.saturated && !self.receiver.flows(divided, sign.first, GIVE_UP).await {
+                self.traffic.violation(format!("{divided:?} are not caught up after {GIVE_UP:?}"));
+            }
+        }
     }
 
     async fn kill(&mut self, role: Role) -> Recovery {
@@ -221,17 +233,14 @@ impl Chaos<'_> {
             self.traffic.violation(format!("nobody took over from {name}, asleep for {:?}", asleep.elapsed()));
         }
         self.ledger.zombie(role);
-        let length = self.installation.program(&name).log().len();
+        let before = self.installation.program(&name).log().len();
         self.installation.program(&name).signal("-CONT");
         let deadline = Instant::now() + FENCED_WITHIN;
         loop {
             let program = self.installation.program(&name);
             let log = program.log();
-            let since = log.get(length..).unwrap_or_default();
-            if program.end().is_some() {
-                return self.start_again(&name, None).await;
-            }
-            if since.contains("partitions lost") || since.contains("fenced") {
+            let told = log.get(before..).is_some_and(|log| log.contains("partitions lost") || log.contains("fenced"));
+            if told || program.end().is_some() {
                 break;
             }
             if Instant::now() >= deadline {
@@ -240,10 +249,8 @@ impl Chaos<'_> {
             }
             sleep(LOOK_EVERY).await;
         }
-        // It lives on, as a member like any other.
-        let (started, sign) = (Instant::now(), self.sign_of_life());
-        self.works_again(&name, role, &sign, started).await;
-        Recovery::default()
+        // It lives on as a member like any other; or it ends, because its transaction was taken from it too.
+        self.flow_again(&name).await
     }
 
     async fn replaced(&mut self, role: Role) -> Recovery {
@@ -274,7 +281,10 @@ impl Chaos<'_> {
     // --- servers and disks ---
 
     async fn restart(&mut self, server: Server) -> Recovery {
-        let away = Away::halt(server).await;
+        // One of several brokers, each in its turn; or the only one.
+        self.turn += 1;
+        let one = (server == Server::Broker).then(|| self.turn % kafka::count() + 1);
+        let away = Away::halt(server, one).await;
         away.resume().await;
         self.flow_again(&format!("the {}", name(server))).await
     }
@@ -287,9 +297,10 @@ impl Chaos<'_> {
         };
         let before: Vec<u64> = needy.iter().map(|name| self.installation.memory_kib(name)).collect();
         let mut growth: Vec<u64> = vec![0; needy.len()];
-        let (away, since) = (Away::halt(server).await, Instant::now());
+        let (away, since) = (Away::halt(server, None).await, Instant::now());
         while since.elapsed() < how_long {
             sleep(SAMPLE_EVERY).await;
+            self.supervise();
             for (n, process) in needy.iter().enumerate() {
                 if self.installation.program(process).end().is_some() {
                     let log = self.installation.program(process).log();
@@ -324,17 +335,38 @@ impl Chaos<'_> {
         recovery
     }
 
-    /// By themselves: no process of ours was started.
+    /// By themselves, but for what a supervisor does.
     async fn flow_again(&mut self, what: &str) -> Recovery {
         let (back, sign) = (Instant::now(), self.sign_of_life());
-        for role in [Role::Match, Role::Send] {
-            let Some(divided) = role.divides() else { continue };
-            if !self.flows(divided, &sign, SERVER_RECOVERS_WITHIN).await {
+        let divided: Vec<Divided> = [Role::Match, Role::Send].into_iter().filter_map(Role::divides).collect();
+        let mut flowing = 0;
+        while flowing < divided.len() {
+            if self.flows(divided[flowing], &sign, SAMPLE_EVERY).await {
+                flowing += 1;
+            } else if back.elapsed() >= SERVER_RECOVERS_WITHIN {
                 self.traffic.violation(format!("nothing flows {SERVER_RECOVERS_WITHIN:?} after {what} is back"));
+                break;
+            }
+            self.supervise();
+        }
+        println!("{what} is back; events flowed again after {:.1} s", back.elapsed().as_secs_f64());
+        Recovery::default()
+    }
+
+    /// Starts again what has ended because it was fenced. Kafka fences not only a process whose name another has, but also
+    /// one whose answer was lost while the broker died, or whose transaction was open for too long. A process cannot tell
+    /// these from each other, so it ends, and its supervisor starts it again.
+    fn supervise(&mut self) {
+        for role in [Role::Match, Role::Send] {
+            for name in self.installation.names(role) {
+                let program = self.installation.program(&name);
+                if program.end().is_some() && program.log().contains("fenced") {
+                    println!("{name} ended fenced, and is started again");
+                    self.ledger.fenced += 1;
+                    self.installation.start(&name, role, None);
+                }
             }
         }
-        println!("{what} is back; events flowed again after {:?}", back.elapsed());
-        Recovery::default()
     }
 
     async fn disk_full(&mut self, how_long: Duration) -> Recovery {
@@ -381,18 +413,19 @@ impl Chaos<'_> {
 // === impl Away ===
 
 impl Away {
-    async fn halt(server: Server) -> Away {
-        Away::control(server, "halt").await;
+    /// All of its processes, or the broker of this number.
+    async fn halt(server: Server, broker: Option<usize>) -> Away {
+        Away::control(server, "halt", broker).await;
         Away { server, resumed: false }
     }
 
     async fn resume(mut self) {
-        Away::control(self.server, "resume").await;
+        Away::control(self.server, "resume", None).await;
         self.resumed = true;
     }
 
-    async fn control(server: Server, action: &'static str) {
-        let done = tokio::task::spawn_blocking(move || control(server, action)).await;
+    async fn control(server: Server, action: &'static str, broker: Option<usize>) {
+        let done = tokio::task::spawn_blocking(move || control(server, action, broker)).await;
         assert!(done.expect("the script runs"), "the {} cannot be controlled here", name(server));
     }
 }
@@ -401,14 +434,14 @@ impl Drop for Away {
     /// Other tests need it, whatever became of this one.
     fn drop(&mut self) {
         if !self.resumed {
-            control(self.server, "resume");
+            control(self.server, "resume", None);
         }
     }
 }
 
-fn control(server: Server, action: &str) -> bool {
+fn control(server: Server, action: &str, broker: Option<usize>) -> bool {
     match server {
-        Server::Broker => kafka::control(action),
+        Server::Broker => kafka::control(action, broker),
         Server::Database => postgres::control(&[action]),
     }
 }

@@ -105,7 +105,7 @@ pub fn deliveries(topics: &Topics, traffic: &Traffic) {
         found.entry((delivery.position.partition, delivery.position.offset)).or_default().push(delivery);
     }
     let history = History::read(&topics.directory);
-    let mut snapshot = history.from_the_beginning();
+    let mut snapshot = history.snapshot();
     let (mut missing, mut surplus, mut twice, mut other_version) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (version, record) in events {
         snapshot.advance(version);

@@ -100,8 +100,7 @@ impl Installation {
 
     /// Runs a command to its good end.
     pub async fn run(&self, arguments: &[&str]) {
-        let mut program =
-            Program::start_under(&self.wrapper, &self.folder, "command", arguments, &self.settings, None);
+        let mut program = Program::start_under(&self.wrapper, &self.folder, "command", arguments, &self.settings, None);
         let (status, _) = program.ended(Duration::from_secs(60)).await;
         assert!(status.success(), "{arguments:?}: {}", program.log());
     }

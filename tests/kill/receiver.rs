@@ -152,7 +152,8 @@ impl Receiver {
         let nth = self.shared.requests.fetch_add(1, Ordering::Relaxed);
         if nth.is_multiple_of(VERIFY_ONE_IN) {
             let webhook = standardwebhooks::Webhook::new(SECRET).expect("a secret");
-            let counter = if webhook.verify(body, headers).is_ok() { &self.shared.verified } else { &self.shared.forged };
+            let counter =
+                if webhook.verify(body, headers).is_ok() { &self.shared.verified } else { &self.shared.forged };
             counter.fetch_add(1, Ordering::Relaxed);
         }
         if let (Some(number), Some(partition)) = (event_number(body), self.shared.partition_of.get(destination)) {

@@ -54,7 +54,8 @@ impl History {
         History(records.iter().map(change).collect())
     }
 
-    pub fn from_the_beginning(&self) -> Snapshot<'_> {
+    /// At the beginning, of nothing.
+    pub fn snapshot(&self) -> Snapshot<'_> {
         Snapshot { history: self, next: 0, rules: BTreeMap::new() }
     }
 
@@ -73,8 +74,7 @@ impl History {
 impl Snapshot<'_> {
     /// Goes on to a version, which must not be before the present one.
     pub fn advance(&mut self, version: i64) {
-        while let Some((offset, key, value)) = self.history.0.get(self.next).filter(|(offset, ..)| *offset < version) {
-            debug_assert!(*offset < version);
+        while let Some((_, key, value)) = self.history.0.get(self.next).filter(|(offset, ..)| *offset < version) {
             self.next += 1;
             if !key.starts_with("sub/") {
                 continue;

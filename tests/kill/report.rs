@@ -21,6 +21,8 @@ pub struct Ledger {
     pub saturated: bool,
     kills: BTreeMap<(Role, &'static str), usize>,
     zombies: BTreeMap<Role, usize>,
+    /// Processes that ended fenced though nobody had their name, and were started again.
+    pub fenced: usize,
     blows: Vec<Struck>,
     repeats_before: usize,
     /// Found by the checkers, once the run has drained.
@@ -74,6 +76,7 @@ impl Ledger {
             saturated: false,
             kills: BTreeMap::new(),
             zombies: BTreeMap::new(),
+            fenced: 0,
             blows: Vec::new(),
             repeats_before: 0,
             found: Found::default(),
@@ -114,16 +117,26 @@ impl Ledger {
         self.zombies.values().sum()
     }
 
-    /// Blows in one phase and what was repeated in it.
+    /// Kills of a phase and what was repeated after them. The API is not counted: it delivers nothing.
     pub fn repeats(&self, saturated: bool) -> (usize, usize) {
-        let of_phase = || self.blows.iter().filter(|blow| blow.saturated == saturated);
+        let kills_of = |blow: &&Struck| {
+            let kill = blow.label.contains(" killed") && !blow.label.starts_with(Role::Api.command());
+            blow.saturated == saturated && kill
+        };
+        let kills = || self.blows.iter().filter(kills_of);
         // A blow at a crash point is two kills.
-        let kills = of_phase().map(|blow| if blow.label.contains(", then at") { 2 } else { 1 }).sum();
-        (kills, of_phase().map(|blow| blow.repeats).sum())
+        let count = kills().map(|blow| if blow.label.contains(", then at") { 2 } else { 1 }).sum();
+        (count, kills().map(|blow| blow.repeats).sum())
     }
 
-    pub fn most_repeats_at_saturation(&self) -> usize {
-        self.blows.iter().filter(|blow| blow.saturated).map(|blow| blow.repeats).max().unwrap_or(0)
+    /// By any blow, at any time.
+    pub fn most_repeats(&self) -> usize {
+        self.blows.iter().map(|blow| blow.repeats).max().unwrap_or(0)
+    }
+
+    /// By processes that had slept, and that woke up with what they held in memory.
+    fn repeats_of_sleepers(&self) -> usize {
+        self.blows.iter().filter(|blow| blow.label.contains("asleep")).map(|blow| blow.repeats).sum()
     }
 
     fn recoveries(&self) -> Recovery {
@@ -172,15 +185,25 @@ impl fmt::Display for Ledger {
         for (what, n) in others {
             writeln!(f, "                {n} x {what}")?;
         }
+        if self.fenced > 0 {
+            writeln!(
+                f,
+                "                {} x ended fenced, though nobody had the name, and started again",
+                self.fenced
+            )?;
+        }
         if let Some((transactions, records)) = found.aborted {
             writeln!(f, "aborted         {transactions} transactions with {records} deliveries")?;
         }
         writeln!(f, "parked          {} attempts", found.parked)?;
         let (kills, repeats) = self.repeats(false);
-        writeln!(f, "repeats         {repeats} in {kills} blows beside paced traffic")?;
+        writeln!(f, "repeats         {repeats} after {kills} kills beside paced traffic")?;
         let (kills, repeats) = self.repeats(true);
-        let most = self.most_repeats_at_saturation();
-        writeln!(f, "                {repeats} in {kills} blows at saturation, at most {most}")?;
+        writeln!(f, "                {repeats} after {kills} kills at saturation")?;
+        if self.zombies() > 0 {
+            writeln!(f, "                {} by {} that had slept", self.repeats_of_sleepers(), self.zombies())?;
+        }
+        writeln!(f, "                at most {} after one blow", self.most_repeats())?;
         writeln!(f, "first delivery  {}", self.recoveries())?;
         write!(f, "looked at early {} outcomes, unchanged at the end", found.finals_seen_early)
     }

@@ -67,7 +67,7 @@ pub async fn distributed(plan: &Plan, blows: &[Blow]) -> Option<()> {
         "mode=distributed".to_owned(),
         format!("log.kafka.brokers={}", kafka::brokers()?),
         format!("log.topic_prefix={prefix}"),
-        "log.replication=1".to_owned(),
+        format!("log.replication={}", kafka::count()),
         format!("store.url={url}"),
         format!("secrets.keys={KEYS}"),
     ];
@@ -258,11 +258,13 @@ async fn judge(
     let (kills, repeats) = ledger.repeats(false);
     if repeats > plan.repeats_per_kill * kills {
         let most = plan.repeats_per_kill;
-        traffic.violation(format!("{repeats} repeated in {kills} blows; at most {most} each may be"));
+        traffic.violation(format!("{repeats} repeated after {kills} kills; at most {most} each may be"));
     }
-    let most = ledger.most_repeats_at_saturation();
+    let most = ledger.most_repeats();
     if most > MAX_IN_FLIGHT + MAX_UNSETTLED {
-        traffic.violation(format!("{most} repeated by one kill, beyond {MAX_IN_FLIGHT} in flight and {MAX_UNSETTLED} rows"));
+        traffic.violation(format!(
+            "{most} repeated by one blow, beyond {MAX_IN_FLIGHT} in flight and {MAX_UNSETTLED} rows"
+        ));
     }
     println!("\n{ledger}");
     let violations = traffic.violations();

@@ -59,7 +59,11 @@ pub struct Final {
 #[derive(Clone)]
 pub enum Inlet {
     /// Past our API, as other programs' producers do.
-    Topic { log: KafkaLog, topic: Arc<str>, partitions: u32 },
+    Topic {
+        log: KafkaLog,
+        topic: Arc<str>,
+        partitions: u32,
+    },
     Http(Api),
 }
 

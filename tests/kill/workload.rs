@@ -94,7 +94,6 @@ impl Changes {
         self.written[n] = Some(body.clone());
         Change::Put(path(n), body)
     }
-
 }
 
 fn path(n: usize) -> String {
