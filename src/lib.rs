@@ -12,6 +12,7 @@
 //! - [`api`]: HTTP for operators and other programs; [`cli`]: the commands, most of which speak to it.
 //! - [`demo`]: `tidings up --demo`, all of it with events and receivers around it.
 //! - [`config`]: every setting, its default and its manual; [`telemetry`]: logs, metrics, readiness.
+//! - [`crash`]: where a development build can be told to die.
 //!
 //! Only `log` and `store` know whether Tidings runs embedded or distributed. No policy lives in this package:
 //! whatever decides is a function in `tidings-core`.
@@ -21,6 +22,7 @@ pub mod backup;
 pub mod channels;
 pub mod cli;
 pub mod config;
+pub mod crash;
 pub mod demo;
 pub mod log;
 pub mod process;

@@ -13,18 +13,22 @@ use std::{
 ///
 /// `process` alone joins a log, a store, channels, roles and the API; `demo` starts one and looks at it from outside.
 const SHELL: &[(&str, &[&str])] = &[
-    ("log", &[]),
+    ("crash", &[]),
+    ("log", &["crash"]),
     ("store", &[]),
     ("secrets", &[]),
     ("channels", &["secrets"]),
     ("config", &["log"]),
     ("telemetry", &["config", "log", "store"]),
-    ("roles", &["log", "store", "channels", "secrets", "telemetry"]),
+    ("roles", &["crash", "log", "store", "channels", "secrets", "telemetry"]),
     // Of the log it uses the local one: a backup is of the embedded mode.
     ("backup", &["log"]),
     ("api", &["backup", "log", "store", "secrets", "roles", "config", "telemetry"]),
     ("cli", &["backup", "log", "store", "secrets", "config", "telemetry", "api"]),
-    ("process", &["backup", "log", "store", "channels", "secrets", "roles", "config", "telemetry", "api", "cli"]),
+    (
+        "process",
+        &["backup", "crash", "log", "store", "channels", "secrets", "roles", "config", "telemetry", "api", "cli"],
+    ),
     ("demo", &["log", "roles", "config", "cli", "process"]),
 ];
 

@@ -26,6 +26,7 @@ pub use terminal::run;
 use crate::{
     cli::run::Roles,
     config::Settings,
+    crash,
     roles::{Stop, Stopper, stop_pair},
     telemetry,
 };
@@ -62,6 +63,7 @@ const STOP_RESERVE: Duration = Duration::from_secs(1);
 /// Starts these roles. Once per process, because logs and metrics are the process's.
 pub async fn start(roles: Roles, settings: Settings) -> anyhow::Result<Running> {
     let metrics = telemetry::start(&settings.telemetry)?;
+    crash::arm()?;
     raise_open_files();
     open::open(roles, settings, metrics).await
 }

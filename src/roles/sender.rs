@@ -17,6 +17,7 @@ use tokio::{task::JoinSet, time::Instant};
 use super::{RoleError, bodies::Bodies, clock::Clock, directory::DirectoryView, seam::Seam, stop::Stop};
 use crate::{
     channels::{Answer, Channel, Job},
+    crash::{self, Point},
     log::{self, Group, Log, LogError, Member},
     store::{Store, StoreError},
     telemetry::{Readiness, facts},
@@ -53,6 +54,8 @@ const UNREADY_AFTER: Duration = Duration::from_secs(30);
 const MAX_SLEEP: Duration = Duration::from_secs(5);
 /// Inputs in one step: enough to share its cost, few enough that what follows from the first is not kept waiting.
 const MAX_INPUTS: usize = 64;
+/// After this a group has answered a heartbeat (`heartbeat.interval.ms` is 3 s), and so told who has our name.
+const REPLACED_HEARD_WITHIN: Duration = Duration::from_secs(5);
 /// How often what is in memory is written to the metrics.
 const LOAD_EVERY: Duration = Duration::from_secs(1);
 
@@ -104,7 +107,10 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> SenderRole<L, S, Ch, Cl> {
                 stopping: false,
                 rejoin: false,
             };
-            let ended = worker.serve(&mut stop).await;
+            let mut ended = worker.serve(&mut stop).await;
+            if worker.rejoin && ended.is_ok() {
+                ended = worker.hear_if_replaced(&mut stop).await;
+            }
             worker.jobs.abort_all();
             worker.member.leave().await;
             if !worker.rejoin || stop.is_ordered() {
@@ -154,6 +160,28 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
                 inputs.push(done.map_err(|error| RoleError::Job(error.to_string()))?);
             }
             self.feed(inputs).await?;
+        }
+    }
+
+    /// Before joining again: whether the group says that another process has our name.
+    ///
+    /// A process that slept through its replacement hears of it from the store first. If it joined again then, it would
+    /// throw its successor out, and that one would do the same to it.
+    async fn hear_if_replaced(&mut self, stop: &mut Stop) -> Result<(), RoleError> {
+        let news = async {
+            loop {
+                match self.member.next().await {
+                    Ok(_) => {}
+                    Err(LogError::Unavailable(_) | LogError::Aborted(_)) => tokio::time::sleep(BACKOFF).await,
+                    Err(error) => return error,
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = stop.ordered() => Ok(()),
+            error = news => Err(error.into()),
+            _ = tokio::time::sleep(REPLACED_HEARD_WITHIN) => Ok(()),
         }
     }
 
@@ -260,7 +288,9 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
             Effect::Send(ticket, attempting) => {
                 let (channel, clock, bodies) = (role.channel.clone(), role.clock.clone(), self.bodies.clone());
                 self.jobs.spawn(async move {
-                    Input::Answered(ticket, attempt(&*channel, &clock, &bodies, attempting).await)
+                    let answered = attempt(&*channel, &clock, &bodies, attempting).await;
+                    crash::point(Point::Answered);
+                    Input::Answered(ticket, answered)
                 });
             }
             Effect::Store(batch) => {
@@ -431,6 +461,7 @@ async fn write<S: Store>(store: &S, readiness: &Readiness, batch: WriteBatch) ->
             Err(error) => patience.wait(&error).await,
         }
     }
+    crash::point(Point::Stored);
     patience.served();
     facts::store_written(batch.attempts.len(), started.elapsed());
     for attempt in &batch.attempts {

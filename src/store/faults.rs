@@ -11,15 +11,19 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> StoreError {
         let refused = match &error {
             sqlx::Error::Database(database) => is_about_the_request(&**database),
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::Protocol(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed
-            | sqlx::Error::BeginFailed => false,
             // Columns, types, configuration: our program and the database's tables do not fit.
-            _ => true,
+            sqlx::Error::Configuration(_)
+            | sqlx::Error::InvalidArgument(_)
+            | sqlx::Error::RowNotFound
+            | sqlx::Error::TypeNotFound { .. }
+            | sqlx::Error::ColumnIndexOutOfBounds { .. }
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Encode(_)
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::Migrate(_) => true,
+            // Connections, pools, a transaction that is not where sqlx takes it to be.
+            _ => false,
         };
         match refused {
             true => StoreError::Refused(error.to_string()),
@@ -117,6 +121,8 @@ mod tests {
     fn a_lost_connection_is_retried_and_a_missing_column_is_not() {
         let lost: StoreError = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()).into();
         assert!(matches!(lost, StoreError::Unavailable(_)));
+        let astray: StoreError = sqlx::Error::InvalidSavePointStatement.into();
+        assert!(matches!(astray, StoreError::Unavailable(_)), "it says nothing of the rows");
         let missing: StoreError = sqlx::Error::ColumnNotFound("day".to_owned()).into();
         assert!(matches!(missing, StoreError::Refused(_)));
     }

@@ -83,7 +83,7 @@ impl Sqlite {
             .acquire_timeout(BUSY_TIMEOUT)
             .test_before_acquire(false)
             .connect_lazy_with(options.create_if_missing(false).read_only(true));
-        Ok(Sqlite { readers, writer: Writer::start(connection), directory: Arc::default() })
+        Ok(Sqlite { readers, writer: Writer::start(writing, connection), directory: Arc::default() })
     }
 
     async fn list(&self, listing: Listing) -> Result<Vec<SqliteRow>, StoreError> {
@@ -232,6 +232,78 @@ mod tests {
         let explained = Listing { sql: format!("EXPLAIN QUERY PLAN {}", listing.sql), values: listing.values };
         let steps = store.list(explained).await.unwrap();
         steps.iter().map(|row| row.get::<String, _>("detail") + "\n").collect()
+    }
+
+    /// What is full is the file's bound, not the disk: SQLite meets both in the same way.
+    #[tokio::test]
+    async fn a_full_disk_takes_nothing_half_and_writes_go_on_when_there_is_room() {
+        const PAGES: &str = "200";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let options = SqliteConnectOptions::new().filename(&path).journal_mode(SqliteJournalMode::Wal);
+        let store = Sqlite::open(&path, Durability::Normal).await.unwrap();
+        let bounded = options.pragma("max_page_count", PAGES);
+        let connection = SqliteConnection::connect_with(&bounded).await.unwrap();
+        let store = Sqlite { writer: Writer::start(bounded, connection), ..store };
+
+        let mut written = 0;
+        let full = loop {
+            match store.write(&parked(written)).await {
+                Ok(()) => written += 1,
+                Err(error) => break error,
+            }
+        };
+        // Again and again: every one of them must say that it may be tried again.
+        for _ in 0..3 {
+            assert!(matches!(full, StoreError::Unavailable(_)), "{full}");
+            let again = store.write(&parked(written)).await;
+            assert!(matches!(again, Err(StoreError::Unavailable(_))), "{again:?}");
+        }
+        assert_eq!(store.waiting(None).await.unwrap().parked, u64::from(written) * ROWS, "nothing half");
+        let gone = (0..ROWS).map(|row| (Day(1), id(0, row))).collect();
+        store.write(&WriteBatch { unpark: gone, ..WriteBatch::default() }).await.unwrap();
+        store.write(&parked(written)).await.unwrap();
+    }
+
+    /// As when the disk is full while it commits, which a trigger stands for here.
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_undoes_by_itself_spoils_none_after_it() {
+        const UNDO: &str = "CREATE TRIGGER undo BEFORE INSERT ON parked WHEN new.due = 99
+            BEGIN SELECT RAISE(ROLLBACK, 'undone'); END";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let store = Sqlite::open(&path, Durability::Normal).await.unwrap();
+        let mut other = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&path)).await.unwrap();
+        sqlx::query(UNDO).execute(&mut other).await.unwrap();
+        let mut undone = parked(1);
+        undone.park[0].due = Timestamp(99);
+        store.write(&undone).await.unwrap_err();
+        store.write(&parked(2)).await.unwrap();
+        assert_eq!(store.waiting(None).await.unwrap().parked, ROWS);
+    }
+
+    const ROWS: u64 = 4;
+
+    fn id(batch: u8, row: u64) -> NotificationId {
+        let mut id = [batch; 16];
+        id[15] = row as u8;
+        NotificationId(id)
+    }
+
+    fn parked(batch: u8) -> WriteBatch {
+        let parked = |row| Parked {
+            day: Day(1),
+            notification: id(batch, row),
+            team: TeamId::new("acme").unwrap(),
+            subscription: tidings_core::domain::SubscriptionId::new("s").unwrap(),
+            destination: DestinationId::new("d").unwrap(),
+            destination_hash: 0,
+            attempts: 1,
+            due: Timestamp(0),
+            delivery: vec![0; 8_000].into(),
+            content: None,
+        };
+        WriteBatch { park: (0..ROWS).map(parked).collect(), ..WriteBatch::default() }
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ mod kafka;
 mod lost_store;
 #[path = "../support/postgres.rs"]
 mod postgres;
+#[path = "../support/program.rs"]
 mod program;
 mod receiver;
 mod replay;

@@ -30,6 +30,11 @@ pub fn log_with(properties: &[(&str, &str)]) -> Option<KafkaLog> {
     Some(KafkaLog::new(settings).expect("the properties are known"))
 }
 
+/// How many brokers there are.
+pub fn count() -> usize {
+    brokers().map_or(0, |brokers| brokers.split(',').count())
+}
+
 pub fn brokers() -> Option<String> {
     server::found("kafka", "TIDINGS_TEST_KAFKA")
 }
@@ -49,6 +54,18 @@ pub fn console_producer(topic: &str, arguments: &[&str], lines: &str) {
         .expect("java runs");
     console.stdin.take().expect("piped").write_all(lines.as_bytes()).expect("written");
     assert!(console.wait().expect("ended").success());
+}
+
+/// `halt` kills a broker, or all, and `resume` starts those again over their data. `false` if that cannot be done here.
+pub fn control(action: &str, broker: Option<usize>) -> bool {
+    let Some(brokers) = brokers() else { return false };
+    let first = brokers.split(',').next().unwrap_or_default();
+    let Some((_, port)) = first.rsplit_once(':') else { return false };
+    let broker = broker.map(|number| number.to_string());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka-for-tests");
+    let status = process::Command::new(script).args([action, port]).args(broker).status().expect("the script runs");
+    assert!(status.success(), "{action} of the broker at {brokers}: {status}");
+    true
 }
 
 /// A name that no other test, and no earlier run, has used.

@@ -26,9 +26,15 @@ pub async fn database(name: &str) -> Option<String> {
 /// Restarts the whole cluster; `immediate` is a crash. `false` if that cannot be done here.
 #[allow(dead_code, reason = "not every test that needs a database crashes it")]
 pub fn restart(mode: &str) -> bool {
+    control(&["restart", mode])
+}
+
+/// `halt` crashes the cluster, `resume` starts it again. `false` if that cannot be done here.
+#[allow(dead_code, reason = "not every test that needs a database crashes it")]
+pub fn control(action: &[&str]) -> bool {
     let Some(folder) = server::found("postgres", "TIDINGS_TEST_POSTGRES_DIR") else { return false };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/postgres-for-tests");
-    let status = Command::new(script).args(["restart", &folder, mode]).status().expect("the script runs");
-    assert!(status.success(), "restarting the cluster in {folder}: {status}");
+    let status = Command::new(script).arg(action[0]).arg(&folder).args(&action[1..]).status().expect("the script runs");
+    assert!(status.success(), "{action:?} of the cluster in {folder}: {status}");
     true
 }

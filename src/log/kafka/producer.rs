@@ -30,7 +30,10 @@ use super::{
     records::{forward_error, forward_log, owned_headers},
     settings::{KafkaSettings, REQUEST_TIMEOUT},
 };
-use crate::log::LogError;
+use crate::{
+    crash::{self, Point},
+    log::LogError,
+};
 
 /// How long to wait for room in librdkafka's queue before looking again.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(1);
@@ -149,7 +152,9 @@ impl Transactional {
         let deadline = Instant::now() + self.timeout.mul_f32(0.8);
         self.producer.begin_transaction().map_err(|error| Failure::of("beginning a transaction", error))?;
 
+        crash::point(Point::TransactionBegun);
         send(&self.producer, batch, outputs, deadline).map_err(Failure::Aborted)?;
+        crash::point(Point::Produced);
         if let Some((offsets, group)) = offsets {
             repeat("adding offsets to a transaction", deadline, |left| {
                 self.producer.send_offsets_to_transaction(offsets, group, left)
@@ -163,7 +168,10 @@ impl Transactional {
             }
             thread::sleep(DRAIN_PAUSE);
         }
-        repeat("committing a transaction", deadline, |left| self.producer.commit_transaction(left))
+        crash::point(Point::OffsetsSent);
+        repeat("committing a transaction", deadline, |left| self.producer.commit_transaction(left))?;
+        crash::point(Point::Committed);
+        Ok(())
     }
 }
 

@@ -19,7 +19,10 @@ use super::{
     storage::{Storage, StoredTopic, Upkeep},
     topic::{self, Partition, Topic},
 };
-use crate::log::{LogError, Offsets, TopicSpec};
+use crate::{
+    crash::{self, Point},
+    log::{LogError, Offsets, TopicSpec},
+};
 
 pub(super) struct Writer {
     storage: Storage,
@@ -259,6 +262,7 @@ impl Writer {
             return Ok(());
         }
         self.transaction(|storage| {
+            crash::point(Point::TransactionBegun);
             for (slot, (topic, _, records)) in &staged.records {
                 for record in records {
                     storage.insert(*slot, record)?;
@@ -267,13 +271,17 @@ impl Writer {
                     }
                 }
             }
+            crash::point(Point::Produced);
             for (group, offsets) in &staged.offsets {
                 for (partition, next) in offsets {
                     storage.set_offset(group, partition, *next)?;
                 }
             }
+            crash::point(Point::OffsetsSent);
             Ok(())
-        })
+        })?;
+        crash::point(Point::Committed);
+        Ok(())
     }
 
     fn transaction<T>(&self, body: impl FnOnce(&Storage) -> Result<T, LogError>) -> Result<T, LogError> {

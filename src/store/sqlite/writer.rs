@@ -4,7 +4,11 @@
 //! Each change has a savepoint: one that is refused or fenced undoes itself and nothing else. A change is answered
 //! when the commit is; a caller that no longer waits has changed the file all the same.
 
-use sqlx::{AssertSqlSafe, Connection, Sqlite, SqliteConnection, Transaction, query::Query, sqlite::SqliteArguments};
+use sqlx::{
+    AssertSqlSafe, Connection, Sqlite, SqliteConnection, Transaction,
+    query::Query,
+    sqlite::{SqliteArguments, SqliteConnectOptions},
+};
 use tidings_core::domain::{Attempt, Day, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
@@ -42,9 +46,10 @@ const ROWS_PER_STATEMENT: usize = 50;
 // === impl Writer ===
 
 impl Writer {
-    pub fn start(connection: SqliteConnection) -> Writer {
+    /// Starts on a connection made with these options, which are those of its successors too.
+    pub fn start(options: SqliteConnectOptions, connection: SqliteConnection) -> Writer {
         let (requests, inbox) = mpsc::channel(MAX_GROUP);
-        tokio::spawn(run(connection, inbox));
+        tokio::spawn(run(options, connection, inbox));
         Writer(requests)
     }
 
@@ -56,10 +61,21 @@ impl Writer {
     }
 }
 
-async fn run(mut connection: SqliteConnection, mut inbox: mpsc::Receiver<Request>) {
+async fn run(options: SqliteConnectOptions, connection: SqliteConnection, mut inbox: mpsc::Receiver<Request>) {
     let mut group = Vec::with_capacity(MAX_GROUP);
+    let mut connection = Some(connection);
     while inbox.recv_many(&mut group, MAX_GROUP).await > 0 {
-        let answers = commit(&mut connection, &group).await;
+        let answers = match open(&mut connection, &options).await {
+            Ok(connection) => commit(connection, &group).await,
+            Err(error) => Err(error),
+        };
+        // When the disk is full or fails, SQLite undoes the whole transaction by itself. sqlx does not see that, counts
+        // the transaction as open, and could never begin another on this connection.
+        if answers.is_err()
+            && let Some(broken) = connection.take()
+        {
+            broken.close().await.ok();
+        }
         for (position, request) in group.drain(..).enumerate() {
             let answer = match &answers {
                 Ok(answers) => answers[position].clone(),
@@ -71,7 +87,18 @@ async fn run(mut connection: SqliteConnection, mut inbox: mpsc::Receiver<Request
     }
 }
 
-/// One commit for the whole group; its failure is everyone's.
+/// The connection, or a new one if the last has been thrown away.
+async fn open<'c>(
+    connection: &'c mut Option<SqliteConnection>,
+    options: &SqliteConnectOptions,
+) -> Result<&'c mut SqliteConnection, StoreError> {
+    match connection {
+        Some(connection) => Ok(connection),
+        none => Ok(none.insert(SqliteConnection::connect_with(options).await?)),
+    }
+}
+
+/// One commit for the whole group; its failure is everyone's, and its connection is of no use any more.
 async fn commit(connection: &mut SqliteConnection, group: &[Request]) -> Result<Vec<Answer>, StoreError> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let mut answers = Vec::with_capacity(group.len());

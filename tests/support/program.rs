@@ -1,4 +1,5 @@
 //! `tidings` as a process of its own, and its API as a caller meets it.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::{
     fs::{self, File},
@@ -7,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -27,6 +28,7 @@ pub struct Program {
 }
 
 /// An API to speak to.
+#[derive(Clone)]
 pub struct Api {
     http: reqwest::Client,
     base: String,
@@ -37,11 +39,27 @@ pub struct Api {
 impl Program {
     /// Starts with these arguments and settings, in this folder. Logs go to `<name>.log` there.
     pub fn start(folder: &Path, name: &str, arguments: &[&str], settings: &[String]) -> Program {
+        Program::start_under(&[], folder, name, arguments, settings, None)
+    }
+
+    /// The same, under another program that becomes this one (`nsenter …`), and told where to crash.
+    pub fn start_under(
+        wrapper: &[String],
+        folder: &Path,
+        name: &str,
+        arguments: &[&str],
+        settings: &[String],
+        crash_at: Option<&str>,
+    ) -> Program {
         let log = folder.join(format!("{name}.log"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
-        command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut words = wrapper.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_tidings")]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null());
         for setting in settings {
             command.args(["--set", setting]);
+        }
+        if let Some(place) = crash_at {
+            command.env("TIDINGS_CRASH_AT", place);
         }
         command.stderr(File::create(&log).unwrap());
         Program { name: name.to_owned(), child: command.spawn().unwrap(), log }
@@ -108,7 +126,16 @@ impl Program {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    /// `-TERM`, `-INT`, `-KILL`.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    pub fn end(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// `-TERM`, `-INT`, `-KILL`, `-STOP`, `-CONT`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
@@ -162,18 +189,24 @@ pub fn common() -> Vec<String> {
 // === impl Api ===
 
 impl Api {
-    fn new(address: &str) -> Api {
+    pub fn new(address: &str) -> Api {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = client();
         Api { http, base: format!("http://{address}") }
     }
 
     pub async fn request(&self, method: Method, path: &str, body: &Value) -> Value {
-        let request = self.http.request(method.clone(), format!("{}{path}", self.base)).bearer_auth(TOKEN);
-        let answer = if body.is_null() { request.send().await } else { request.json(body).send().await }.unwrap();
-        let (status, text) = (answer.status(), answer.text().await.unwrap());
-        assert!(status.is_success(), "{method} {path}: {status} {text}");
-        if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() }
+        let (status, answer) = self.ask(method.clone(), path, body).await.unwrap();
+        assert!(status.is_success(), "{method} {path}: {status} {answer}");
+        answer
+    }
+
+    /// What was answered; an error if nothing was, or not as a whole.
+    pub async fn ask(&self, method: Method, path: &str, body: &Value) -> reqwest::Result<(StatusCode, Value)> {
+        let request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(TOKEN);
+        let answer = if body.is_null() { request.send().await } else { request.json(body).send().await }?;
+        let (status, text) = (answer.status(), answer.text().await?);
+        Ok((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
     }
 
     pub async fn get(&self, path: &str) -> Value {
