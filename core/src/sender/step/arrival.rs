@@ -146,9 +146,9 @@ impl Sender {
         let Some(slot) = self.lanes.get_mut(&id) else { return };
         let full = match slot.lane.wait_ms(now) {
             Some(wait) => wait > self.options.max_wait_in(&slot.lane, now),
-            // With most of the memory free, the first answer may be waited for: it mostly comes in milliseconds, and
+            // With memory free, the first answer may be waited for: it mostly comes in milliseconds, and
             // parking costs as much as sending.
-            None => slot.lane.queue.len() >= UNPROVEN_QUEUE && self.from_log > self.options.max_queued / 4,
+            None => slot.lane.queue.len() >= UNPROVEN_QUEUE && self.from_log > self.options.max_queued / 4 * 3,
         };
         if full {
             let due = slot.lane.spill_until(now, self.options.max_wait_ms, MAX_SPILL_MS);
