@@ -758,7 +758,7 @@ impl OwnBroker {
         let port = (20_000 + std::process::id() % 5_000).to_string();
         let started = OwnBroker::script("start", &port).output().expect("the script runs");
         assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
-        let pid_file = format!("{}/target/test-servers/kafka-{port}/pid", env!("CARGO_MANIFEST_DIR"));
+        let pid_file = format!("{}/target/test-servers/kafka-{port}/1/pid", env!("CARGO_MANIFEST_DIR"));
         let pid = std::fs::read_to_string(pid_file).expect("a pid").trim().to_string();
         OwnBroker { port, pid }
     }
