@@ -70,6 +70,7 @@ async fn stops_until_dead_letters_can_be_written<L: Log>(log: L, prefix: String)
             max_fanout: 100,
             max_fanout_bytes: 1 << 20,
             max_batch_bytes: 1 << 20,
+            threads: 2,
         },
         readiness: readiness.clone(),
         seam: Seam::closed(),

@@ -53,6 +53,7 @@ const RULES: &[(&str, Rule)] = &[
     ("match.batch_bytes", Rule::Range(1_048_576, 268_435_456)),
     ("match.max_fanout", Rule::Range(1, 1_000_000)),
     ("match.max_fanout_bytes", Rule::Range(1_048_576, 1_073_741_824)),
+    ("match.threads", Rule::Range(0, 64)),
     ("send.max_in_flight", Rule::Range(1, 100_000)),
     ("send.max_unsettled", Rule::Range(1, 100_000)),
     ("send.max_queued", Rule::Range(1, 10_000_000)),

@@ -379,7 +379,7 @@ mod tests {
             &["retention.days=0", "days"],
             &[
                 "FILE: colour: found an unknown key; allowed: api, data, delivery, log, match, mode, process, retention, schemas, secrets, send, store, telemetry",
-                "FILE: match.batch_record: found an unknown key; allowed: batch_bytes, batch_ms, batch_records, max_fanout, max_fanout_bytes",
+                "FILE: match.batch_record: found an unknown key; allowed: batch_bytes, batch_ms, batch_records, max_fanout, max_fanout_bytes, threads",
                 "environment TIDINGS__SEND__MAX_IN_FLIGHT: send.max_in_flight: found \"many\"; allowed: a whole number",
                 "--set: days: found no `=`; allowed: section.key=value",
                 "FILE: mode: found \"both\"; allowed: embedded, distributed",

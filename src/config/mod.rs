@@ -107,6 +107,7 @@ pub struct MatchSettings {
     pub batch_bytes: usize,
     pub max_fanout: usize,
     pub max_fanout_bytes: usize,
+    pub threads: usize,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -108,6 +108,10 @@ impl<L: Log, S: Store> Shared<L, S> {
             max_fanout: matching.max_fanout,
             max_fanout_bytes: matching.max_fanout_bytes,
             max_batch_bytes: matching.batch_bytes,
+            threads: match matching.threads {
+                0 => std::thread::available_parallelism().map_or(1, usize::from),
+                threads => threads,
+            },
         }
     }
 

@@ -83,6 +83,7 @@ impl Api {
                 max_fanout: settings.matching.max_fanout,
                 max_fanout_bytes: settings.matching.max_fanout_bytes,
                 max_batch_bytes: settings.matching.batch_bytes,
+                threads: 2,
             },
             group: settings.match_group(),
             events: topics.events.clone(),

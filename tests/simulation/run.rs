@@ -374,6 +374,7 @@ fn matcher_options() -> matcher::Options {
         max_fanout: 1_000,
         max_fanout_bytes: 1 << 20,
         max_batch_bytes: 64 << 10,
+        threads: 2,
     }
 }
 

@@ -50,6 +50,8 @@ enum Scalar<'a> {
     Text(&'a str),
 }
 
+/// So many texts are compared one by one in less time than one is hashed.
+const FEW: usize = 4;
 /// How many literals of a set are shown.
 const MAX_SHOWN: usize = 10;
 
@@ -134,6 +136,7 @@ impl Literals {
             Scalar::Boolean(true) => self.yes,
             Scalar::Boolean(false) => self.no,
             Scalar::Number(number) => number.is_some_and(|number| self.numbers.contains(&number)),
+            Scalar::Text(text) if self.texts.len() <= FEW => self.texts.iter().any(|known| **known == *text),
             Scalar::Text(text) => self.texts.contains(text),
         }
     }

@@ -14,8 +14,10 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
+    iter,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    thread,
 };
 
 use bytes::Bytes;
@@ -44,6 +46,8 @@ pub struct Options {
     pub max_fanout_bytes: usize,
     /// Bytes of output after which a batch is closed; the event that crosses it still belongs to it.
     pub max_batch_bytes: usize,
+    /// Threads that a large batch may be divided among. What comes of it is the same with any number.
+    pub threads: usize,
 }
 
 /// What one transaction writes.
@@ -85,6 +89,8 @@ pub struct Rematched {
     pub output: Output,
 }
 
+/// Records that are worth a thread: starting one costs as much as some of them.
+const MIN_RECORDS_PER_THREAD: usize = 128;
 /// How much of the wire a delivery takes beyond its event, at most: ids, names and position.
 const DELIVERY_OVERHEAD: usize = 2_048;
 
@@ -105,13 +111,12 @@ impl Matcher {
         let mut batch = Batch::default();
         let mut next: BTreeMap<TopicPartition, (&Record, i64)> = BTreeMap::new();
         let mut bytes = 0;
-        for record in records {
+        for (record, judged) in iter::zip(records, self.judge_all(records, directory, decoder)) {
             if bytes >= self.options.max_batch_bytes {
                 break;
             }
-            let before = batch.outputs.len();
-            self.one(record, directory, decoder, &mut batch);
-            bytes += batch.outputs[before..].iter().map(size).sum::<usize>();
+            bytes += judged.bytes();
+            batch.add(record, judged);
             batch.taken += 1;
             next.entry(record.topic_partition()).or_insert((record, 0)).1 = record.offset + 1;
         }
@@ -148,25 +153,53 @@ impl Matcher {
         Ok(found)
     }
 
-    fn one(&self, record: &Record, directory: &Directory, decoder: &Decoder, batch: &mut Batch) {
-        batch.counts.records += 1;
+    /// What becomes of each record, in their order: a record says nothing about another, so they can be judged at once.
+    fn judge_all<'a>(
+        &'a self,
+        records: &'a [Record],
+        directory: &'a Directory,
+        decoder: &'a Decoder,
+    ) -> Box<dyn Iterator<Item = Judged> + 'a> {
+        let threads = self.options.threads.min(records.len() / MIN_RECORDS_PER_THREAD);
+        if threads < 2 {
+            return Box::new(records.iter().map(|record| self.judge(record, directory, decoder)));
+        }
+        let part = &|records: &[Record]| {
+            let mut bytes = 0;
+            let mut judged = Vec::with_capacity(records.len());
+            for record in records {
+                // The batch will be closed here at the latest; the rest would be thrown away.
+                if bytes >= self.options.max_batch_bytes {
+                    break;
+                }
+                judged.push(self.judge(record, directory, decoder));
+                bytes += judged.last().map_or(0, Judged::bytes);
+            }
+            judged
+        };
+        let (first, rest) = records.split_at(records.len().div_ceil(threads));
+        let parts = thread::scope(|scope| {
+            let others: Vec<_> =
+                rest.chunks(first.len()).map(|records| (records, scope.spawn(move || part(records)))).collect();
+            let mut parts = vec![part(first)];
+            // A panic is a record's poison and ends no thread; if one ended all the same, its part is judged here.
+            parts.extend(others.into_iter().map(|(records, other)| other.join().unwrap_or_else(|_| part(records))));
+            parts
+        });
+        Box::new(parts.into_iter().flatten())
+    }
+
+    fn judge(&self, record: &Record, directory: &Directory, decoder: &Decoder) -> Judged {
         if record.value.is_none() {
-            batch.counts.tombstones += 1;
-            return;
+            return Judged { outputs: Vec::new(), verdict: Verdict::Tombstone };
         }
         let mut outputs = Vec::new();
         match guarded(|| {
             self.deliveries(record, directory, decoder, None, |delivery| outputs.push(self.output(&delivery)))
         }) {
-            Ok(matched) => {
-                batch.counts.unknown_type += u64::from(!matched.known_type);
-                batch.counts.unmatched += u64::from(outputs.is_empty());
-                batch.counts.deliveries += outputs.len() as u64;
-                batch.outputs.extend(outputs);
-            }
+            Ok(Matched { known_type }) => Judged { outputs, verdict: Verdict::Matched { known_type } },
             Err(poison) => {
-                batch.outputs.push(self.dead_letter(record, &poison));
-                batch.set_aside.push((record.position(), poison));
+                Judged { outputs: vec![self.dead_letter(record, &poison)], verdict: Verdict::Poison(poison) }
             }
         }
     }
@@ -247,6 +280,45 @@ impl Matcher {
 
 struct Matched {
     known_type: bool,
+}
+
+/// What becomes of one record.
+struct Judged {
+    outputs: Vec<Output>,
+    verdict: Verdict,
+}
+
+enum Verdict {
+    Tombstone,
+    Matched { known_type: bool },
+    Poison(Poison),
+}
+
+// === impl Judged ===
+
+impl Judged {
+    fn bytes(&self) -> usize {
+        self.outputs.iter().map(size).sum()
+    }
+}
+
+// === impl Batch ===
+
+impl Batch {
+    fn add(&mut self, record: &Record, judged: Judged) {
+        let Judged { outputs, verdict } = judged;
+        self.counts.records += 1;
+        match verdict {
+            Verdict::Tombstone => self.counts.tombstones += 1,
+            Verdict::Matched { known_type } => {
+                self.counts.unknown_type += u64::from(!known_type);
+                self.counts.unmatched += u64::from(outputs.is_empty());
+                self.counts.deliveries += outputs.len() as u64;
+            }
+            Verdict::Poison(poison) => self.set_aside.push((record.position(), poison)),
+        }
+        self.outputs.extend(outputs);
+    }
 }
 
 /// A bug that one record brings out must not stop every other record of its partition.

@@ -24,6 +24,7 @@ fn options() -> Options {
         max_fanout: 1_000,
         max_fanout_bytes: 1 << 20,
         max_batch_bytes: 1 << 20,
+        threads: 1,
     }
 }
 
@@ -225,4 +226,28 @@ fn another_teams_subscription_never_sees_the_event() {
     let other = event("e", "paid").replace("acme", "globex");
     let batch = step(&mut Matcher::new(options()), &[record(0, Some(&other))], &directory);
     assert_eq!((batch.counts.unmatched, deliveries(&batch).len()), (1, 0));
+}
+
+#[test]
+fn any_number_of_threads_makes_the_same_batch() {
+    let directory = directory(&[("a", json!({"licenseType": ["paid"]}), &["x", "y"]), ("b", json!({}), &["z"])]);
+    let records: Vec<Record> = (0..1_000)
+        .map(|n| match n % 7 {
+            0 => record(n, None),
+            1 => record(n, Some("no event")),
+            n_ => record(n, Some(&event(&n.to_string(), if n_ % 2 == 0 { "paid" } else { "trial" }))),
+        })
+        .collect();
+    let decoder = Decoder::new(Catalog::builtin(), BTreeMap::new(), None).unwrap();
+    // All of it, and closed somewhere in the middle.
+    for max_batch_bytes in [1 << 20, 50_000, 1] {
+        let step = |threads| {
+            let mut matcher = Matcher::new(Options { max_batch_bytes, threads, ..options() });
+            format!("{:?}", matcher.step(&records, &directory, &decoder))
+        };
+        let one = step(1);
+        for threads in [2, 3, 5, 100] {
+            assert!(step(threads) == one, "{threads} threads, {max_batch_bytes} bytes");
+        }
+    }
 }
