@@ -38,7 +38,7 @@ pub fn brokers() -> Option<String> {
     server::found("kafka", "TIDINGS_TEST_KAFKA")
 }
 
-/// `halt` kills a broker, or all, and `resume` starts those again over their data. `false` if that cannot be done here.
+/// `halt` kills a broker, or all, `down` stops all in good order, `resume` starts those again over their data. `false` if that cannot be done here.
 pub fn control(action: &str, broker: Option<usize>) -> bool {
     let Some(brokers) = brokers() else { return false };
     let first = brokers.split(',').next().unwrap_or_default();
