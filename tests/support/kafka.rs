@@ -56,7 +56,8 @@ pub fn console_producer(topic: &str, arguments: &[&str], lines: &str) {
     assert!(console.wait().expect("ended").success());
 }
 
-/// `halt` kills a broker, or all, and `resume` starts those again over their data. `false` if that cannot be done here.
+/// `halt` kills a broker, or all, `down` stops all in good order, `resume` starts those again over their data. `false` if
+/// that cannot be done here.
 pub fn control(action: &str, broker: Option<usize>) -> bool {
     let Some(brokers) = brokers() else { return false };
     let first = brokers.split(',').next().unwrap_or_default();
