@@ -62,6 +62,7 @@ pub enum Server {
 }
 
 const DISK_FULL_FOR: Duration = Duration::from_secs(5);
+const KILLS_BESIDE_THE_DISK: usize = 8;
 
 // === impl Plan ===
 
@@ -134,7 +135,9 @@ impl Plan {
 
     /// Those of a disk that a run has to itself.
     pub fn disk_blows() -> Vec<Blow> {
-        vec![Blow::DiskFull(DISK_FULL_FOR), Blow::DiskReadOnly, Blow::Kill(Role::Up)]
+        // Kills enough that a mean over them says something.
+        let kills = [Blow::Kill(Role::Up); KILLS_BESIDE_THE_DISK];
+        [Blow::DiskFull(DISK_FULL_FOR), Blow::DiskReadOnly].into_iter().chain(kills).collect()
     }
 }
 

@@ -29,8 +29,6 @@ use crate::{
 
 /// Of the topics for events and deliveries.
 const PARTITIONS: u32 = 8;
-/// Kills over which the mean of repeats says something.
-const MEAN_OF: usize = 6;
 /// The roles of the distributed mode's processes.
 pub const DISTRIBUTED: [Role; 3] = [Role::Match, Role::Send, Role::Api];
 /// A key ring of these runs.
@@ -258,10 +256,9 @@ async fn judge(
         traffic.violation(format!("{} processes slept through their loss; {ZOMBIES} were to", ledger.zombies()));
     }
     let (kills, repeats) = ledger.repeats(false);
-    // A mean: a single kill may come in the middle of a batch.
-    if repeats > plan.repeats_per_kill * kills.max(MEAN_OF) {
+    if repeats > plan.repeats_per_kill * kills {
         let most = plan.repeats_per_kill;
-        traffic.violation(format!("{repeats} repeated after {kills} kills; at most {most} each may be, on average"));
+        traffic.violation(format!("{repeats} repeated after {kills} kills; at most {most} each may be"));
     }
     let most = ledger.most_repeats();
     if most > MAX_IN_FLIGHT + MAX_UNSETTLED {

@@ -227,7 +227,7 @@ impl Default for Options {
             max_wait_ms: 1_000,
             max_brisk_wait_ms: 4_000,
             max_age_ms: 7 * 86_400_000,
-            store_linger_ms: 5,
+            store_linger_ms: 1,
             commit_every_ms: 500,
             drain_ms: 18_000,
         }
