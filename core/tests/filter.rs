@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tidings_core::{
     catalog::{Catalog, builtin_files},
+    codec::tape::Tape,
     domain::{DestinationId, Event, EventSelector, Subscription, SubscriptionId, TeamId, TypeSelector},
     filter::{
         Fault, Index, MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_NODES, MAX_OPERATORS, MAX_VALUES, Rule, compile,
@@ -79,11 +80,13 @@ fn faults_of(event_type: &str, filter: &Map<String, Value>, catalog: &Catalog) -
     compile(&selector(event_type, filter), catalog, "events[0]").err().unwrap_or_default()
 }
 
-/// The one door: plain evaluation, explanation and the index must all give `expected`.
+/// The one door: plain evaluation, of values and of places in a text, explanation and the index must all give `expected`.
 fn check(name: &str, event_type: &str, filter: &Map<String, Value>, data: &Value, expected: bool, catalog: &Catalog) {
     let selector = selector(event_type, filter);
     let clause = compile(&selector, catalog, "events[0]").unwrap_or_else(|faults| panic!("{name}: {}", faults[0]));
     assert_eq!(clause.matches(data), expected, "{name}");
+    let (text, mut tape) = (data.to_string(), Tape::new());
+    assert_eq!(clause.matches(tape.read_json(text.as_bytes()).expect("usual JSON")), expected, "{name}, unread");
     let conditions = clause.explain(data);
     assert_eq!(conditions.iter().all(|condition| condition.held), expected, "{name}: {conditions:?}");
     let rule = Arc::new(Rule::compile(subscription("s", vec![selector]), catalog).unwrap());
@@ -357,7 +360,7 @@ proptest! {
                 rules.iter().filter(|rule| rule.matches(&event)).map(|rule| rule.subscription.id.as_str()).collect();
             expected.sort_unstable();
             let found = index.matching(&event);
-            let found: Vec<&str> = found.iter().map(|subscription| subscription.id.as_str()).collect();
+            let found: Vec<&str> = found.iter().map(|rule| rule.subscription.id.as_str()).collect();
             prop_assert_eq!(found, expected);
         }
     }

@@ -12,10 +12,10 @@ use std::{
 
 use rpds::{HashTrieMap, HashTrieMapSync, RedBlackTreeMapSync};
 
-use super::{Clause, Fault, Faults, SelectorExplanation, clause};
+use super::{Clause, Datum, Fault, Faults, SelectorExplanation, clause};
 use crate::{
     catalog::Catalog,
-    domain::{Event, Subscription, SubscriptionId, TeamId, TypeSelector},
+    domain::{Event, Subscription, SubscriptionId, TeamId, TypeSelector, notification::destination_hash},
 };
 
 /// Rules by team and event type.
@@ -35,6 +35,8 @@ pub struct Index {
 #[derive(Debug)]
 pub struct Rule {
     pub subscription: Arc<Subscription>,
+    /// The [`destination_hash`] of each of its destinations: hashing names once is enough.
+    pub destination_hashes: Box<[u32]>,
     clauses: Box<[Clause]>,
 }
 
@@ -101,11 +103,16 @@ impl Index {
 
     /// The subscriptions that match, each once, in the order of their ids. Disabled ones too: what becomes of them is
     /// not decided here.
-    pub fn matching(&self, event: &Event) -> Vec<Arc<Subscription>> {
-        let Some(team) = self.teams.get(&event.team) else { return Vec::new() };
-        let named = team.types.get(&*event.event_type).into_iter().flat_map(Candidates::values);
+    pub fn matching(&self, event: &Event) -> Vec<&Arc<Rule>> {
+        self.matching_data(&event.team, &event.event_type, &event.data)
+    }
+
+    /// The same for an event whose data is elsewhere.
+    pub fn matching_data<'a>(&self, team: &TeamId, event_type: &str, data: impl Datum<'a>) -> Vec<&Arc<Rule>> {
+        let Some(team) = self.teams.get(team) else { return Vec::new() };
+        let named = team.types.get(event_type).into_iter().flat_map(Candidates::values);
         let candidates = Merged { named: named.peekable(), any: team.any.values().peekable() };
-        candidates.filter(|rule| rule.matches(event)).map(|rule| rule.subscription.clone()).collect()
+        candidates.filter(|rule| rule.holds(event_type, data)).collect()
     }
 }
 
@@ -136,16 +143,19 @@ impl Rule {
                 Err(found) => faults.extend(found),
             }
         }
-        faults.or(Rule { subscription, clauses: clauses.into() })
+        let destinations = subscription.destinations.iter();
+        let destination_hashes = destinations.map(|id| destination_hash(&subscription.team, id)).collect();
+        faults.or(Rule { subscription, destination_hashes, clauses: clauses.into() })
     }
 
     /// The meaning of a subscription: its team's event, of a type it names, whose data passes that selector's filter.
     pub fn matches(&self, event: &Event) -> bool {
-        self.subscription.team == event.team
-            && self
-                .clauses
-                .iter()
-                .any(|clause| clause.event_type.covers(&event.event_type) && clause.matches(&event.data))
+        self.subscription.team == event.team && self.holds(&event.event_type, &event.data)
+    }
+
+    /// For an event of the subscription's team.
+    fn holds<'a>(&self, event_type: &str, data: impl Datum<'a>) -> bool {
+        self.clauses.iter().any(|clause| clause.event_type.covers(event_type) && clause.matches(data))
     }
 
     /// Selector by selector, condition by condition. That the event is of the rule's team is the caller's to see.

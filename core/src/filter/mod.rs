@@ -35,6 +35,7 @@
 
 mod alternatives;
 mod clause;
+mod datum;
 mod explain;
 mod fault;
 mod index;
@@ -43,6 +44,7 @@ mod pattern;
 
 pub use alternatives::Alternatives;
 pub use clause::{Clause, compile};
+pub use datum::{Datum, Look};
 pub use explain::{Condition, SelectorExplanation};
 pub use fault::{Fault, MAX_FAULTS, Path, shown};
 pub(crate) use index::FixedState;
