@@ -311,6 +311,30 @@ proptest! {
         prop_assert_eq!(clause.matches(&data), explained);
     }
 
+    /// Where the next property has the few texts of three types, this one has every operator, nesting and array.
+    #[test]
+    fn the_index_finds_what_every_filter_finds_alone(
+        filters in prop::collection::vec(prop::collection::vec(filter(), 1..3), 0..12), data in data(),
+    ) {
+        let mut index = Index::new();
+        let mut rules = Vec::new();
+        for (i, filters) in filters.iter().enumerate() {
+            let selectors = filters.iter().map(|filter| selector("*", filter)).collect();
+            let rule = Rule::compile(subscription(&format!("{i:02}"), selectors), &Catalog::default()).unwrap();
+            rules.push(Arc::new(rule));
+            index.insert(&rules[i]);
+        }
+        let event = event("some.type", &data);
+        let expected: Vec<&Arc<Rule>> = rules.iter().filter(|rule| rule.matches(&event)).collect();
+        let ids = |rules: Vec<&Arc<Rule>>| rules.iter().map(|rule| rule.subscription.id.to_string()).collect::<Vec<_>>();
+        prop_assert_eq!(ids(index.matching(&event)), ids(expected));
+        for rule in &rules {
+            index.remove(rule);
+        }
+        prop_assert_eq!(ids(index.matching(&event)), Vec::<String>::new());
+        prop_assert_eq!(format!("{index:?}"), format!("{:?}", Index::new()));
+    }
+
     #[test]
     fn any_json_as_a_filter_and_as_an_event_is_survived(filter in arbitrary_json(), data in arbitrary_json()) {
         let filter = filter_of(filter);

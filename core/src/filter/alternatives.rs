@@ -81,6 +81,19 @@ impl Alternatives {
         held || (self.absent && !met)
     }
 
+    /// The texts of which a field must have one, if that is all there is to say and there are at most `max`.
+    pub(super) fn only_texts(&self, max: usize) -> Option<Vec<&str>> {
+        let Alternatives { equals, present, absent, ranges, texts, anything_but } = self;
+        let more = *present || *absent || !ranges.is_empty() || !texts.is_empty() || !anything_but.is_empty();
+        let Literals { null, yes, no, numbers, texts } = equals;
+        if more || *null || *yes || *no || !numbers.is_empty() || texts.is_empty() || texts.len() > max {
+            return None;
+        }
+        let mut texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
+        texts.sort_unstable();
+        Some(texts)
+    }
+
     fn accept_any<'a>(&self, value: impl Datum<'a>, met: &mut bool) -> bool {
         let scalar = match value.look() {
             Look::Array(mut elements) => return elements.any(|element| self.accept_any(element, met)),
