@@ -223,7 +223,7 @@ impl Default for Options {
             max_in_flight: 1_024,
             max_unsettled: 1_500,
             max_queued: 16_384,
-            max_queued_bytes: 64 << 20,
+            max_queued_bytes: 32 << 20,
             max_wait_ms: 1_000,
             max_brisk_wait_ms: 4_000,
             max_age_ms: 7 * 86_400_000,
