@@ -37,7 +37,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("catalog", &["domain"]),
     ("codec", &["domain", "catalog"]),
-    ("filter", &["domain", "catalog"]),
+    ("filter", &["domain", "catalog", "codec"]),
     ("message", &["domain", "catalog"]),
     // A destination is checked against what a message can carry: header names, signatures.
     ("directory", &["domain", "catalog", "filter", "message"]),

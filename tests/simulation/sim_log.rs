@@ -28,6 +28,8 @@ pub struct SimMember {
     group: Group,
     id: u64,
     left: bool,
+    /// A commit that was begun.
+    begun: Option<(Vec<Output>, Offsets)>,
 }
 
 pub struct SimReader {
@@ -85,7 +87,7 @@ impl Log for SimLog {
         };
         self.world.note(format!("p{} joins {} as m{id}", self.process.0, group.name));
         rebalance(&self.world);
-        Ok(SimMember { world: self.world.clone(), process: self.process, group, id, left: false })
+        Ok(SimMember { world: self.world.clone(), process: self.process, group, id, left: false, begun: None })
     }
 
     async fn reader(&self, partition: TopicPartition, from: i64) -> Result<SimReader, LogError> {
@@ -278,7 +280,12 @@ impl Member for SimMember {
         }
     }
 
-    async fn commit(&mut self, outputs: Vec<Output>, offsets: Offsets) -> Result<(), LogError> {
+    fn begin_commit(&mut self, outputs: Vec<Output>, offsets: Offsets) {
+        self.begun = Some((outputs, offsets));
+    }
+
+    async fn settle(&mut self) -> Result<(), LogError> {
+        let Some((outputs, offsets)) = self.begun.take() else { return Ok(()) };
         reach(&self.world, self.process).await?;
         let id = self.id;
         let refused = self.with(|state, group| {

@@ -15,7 +15,6 @@ use std::str;
 use serde_json::Value;
 
 use super::json::MAX_DEPTH;
-use crate::filter::{Datum, Look, Number};
 
 /// The nodes of one document, and the texts that do not stand in the input as they are. Used again for the next one.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +65,18 @@ pub struct View<'a> {
     text: &'a str,
     tape: &'a Tape,
     at: u32,
+}
+
+/// What a value is.
+#[derive(Clone, Debug)]
+pub enum Kind<'a> {
+    Null,
+    Boolean(bool),
+    /// Its digits as written.
+    Number(&'a str),
+    Text(&'a str),
+    Array(Elements<'a>),
+    Object,
 }
 
 /// The values of an array.
@@ -403,6 +414,22 @@ impl<'a> View<'a> {
         }
     }
 
+    pub fn kind(self) -> Kind<'a> {
+        match self.node() {
+            Node::Null => Kind::Null,
+            Node::Boolean(boolean) => Kind::Boolean(boolean),
+            node @ Node::Number(_) => Kind::Number(self.tape.text(self.text, node)),
+            node @ (Node::Text(_) | Node::Unescaped(_)) => Kind::Text(self.tape.text(self.text, node)),
+            Node::Array { end } => Kind::Array(self.inside(end)),
+            Node::Object { .. } => Kind::Object,
+        }
+    }
+
+    /// The field of that name. Of equal names the last counts, so all are looked at; an object has at most [`MAX_MEMBERS`].
+    pub fn member(self, name: &str) -> Option<View<'a>> {
+        self.members()?.filter(|(key, _)| *key == name).last().map(|(_, value)| value)
+    }
+
     pub fn is_null(self) -> bool {
         matches!(self.node(), Node::Null)
     }
@@ -428,26 +455,6 @@ impl<'a> View<'a> {
                 Value::Object(members.map(|(key, value)| (key.to_owned(), value.to_value())).collect())
             }
         }
-    }
-}
-
-impl<'a> Datum<'a> for View<'a> {
-    type Elements = Elements<'a>;
-
-    fn look(self) -> Look<'a, Elements<'a>> {
-        match self.node() {
-            Node::Null => Look::Null,
-            Node::Boolean(boolean) => Look::Boolean(boolean),
-            node @ Node::Number(_) => Look::Number(Number::read_digits(self.tape.text(self.text, node))),
-            node @ (Node::Text(_) | Node::Unescaped(_)) => Look::Text(self.tape.text(self.text, node)),
-            Node::Array { end } => Look::Array(self.inside(end)),
-            Node::Object { .. } => Look::Object,
-        }
-    }
-
-    /// Of equal keys the last counts, so all are looked at; an object has at most [`MAX_MEMBERS`].
-    fn member(self, name: &str) -> Option<View<'a>> {
-        self.members()?.filter(|(key, _)| *key == name).last().map(|(_, value)| value)
     }
 }
 

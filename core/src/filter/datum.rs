@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Number;
+use crate::codec::tape::{self, Kind, View};
 
 /// A value of an event's data, or the data itself. Copied freely: it is a reference or a place.
 pub trait Datum<'a>: Copy {
@@ -42,5 +43,24 @@ impl<'a> Datum<'a> for &'a Value {
 
     fn member(self, name: &str) -> Option<&'a Value> {
         self.as_object()?.get(name)
+    }
+}
+
+impl<'a> Datum<'a> for View<'a> {
+    type Elements = tape::Elements<'a>;
+
+    fn look(self) -> Look<'a, Self::Elements> {
+        match self.kind() {
+            Kind::Null => Look::Null,
+            Kind::Boolean(boolean) => Look::Boolean(boolean),
+            Kind::Number(digits) => Look::Number(Number::read_digits(digits)),
+            Kind::Text(text) => Look::Text(text),
+            Kind::Array(elements) => Look::Array(elements),
+            Kind::Object => Look::Object,
+        }
+    }
+
+    fn member(self, name: &str) -> Option<View<'a>> {
+        View::member(self, name)
     }
 }

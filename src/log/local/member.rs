@@ -29,6 +29,8 @@ pub struct LocalMember {
     /// A read of the file under way; kept here so that dropping `next` loses nothing.
     cold: Option<(TopicPartition, ColdRead)>,
     fenced: Option<String>,
+    /// A commit that was begun.
+    begun: Option<(Vec<Output>, Offsets)>,
 }
 
 struct Owned {
@@ -55,6 +57,7 @@ impl LocalMember {
             paused: false,
             cold: None,
             fenced: None,
+            begun: None,
         }
     }
 
@@ -156,7 +159,13 @@ impl Member for LocalMember {
         }
     }
 
-    async fn commit(&mut self, outputs: Vec<Output>, offsets: Offsets) -> Result<(), LogError> {
+    fn begin_commit(&mut self, outputs: Vec<Output>, offsets: Offsets) {
+        self.begun = Some((outputs, offsets));
+    }
+
+    /// Here it is carried out: a commit takes less time than what could be done meanwhile.
+    async fn settle(&mut self) -> Result<(), LogError> {
+        let Some((outputs, offsets)) = self.begun.take() else { return Ok(()) };
         self.alive()?;
         let loose = outputs.is_empty() && self.outputs == Outputs::AtLeastOnce;
         let author = Author::Member { group: self.group.clone(), member: self.id, offsets, loose };
