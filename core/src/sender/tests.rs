@@ -395,6 +395,27 @@ fn a_store_that_stands_still_bounds_what_is_answered_and_stops_reading() {
     assert_eq!(sender.sender.flow(sender.now), Flow::Pause);
 }
 
+/// As after a long outage: far more lies in the log than the process can send in the time that a lane may be waited for.
+#[test]
+fn a_backlog_that_only_we_are_too_slow_for_is_not_parked() {
+    let names = many("ops", 20);
+    let destinations: Vec<(&str, serde_json::Value)> = names.iter().map(|name| (name.as_str(), json!({}))).collect();
+    let mut sender = Bench::new(&destinations, Options { max_in_flight: 4, ..Options::default() });
+    for name in &names {
+        sender.deliver("ops000", name, 50);
+    }
+    // Four answers in 100 ms: 1,000 notifications take 25 s, although each lane alone would be through in a moment.
+    let mut steps = 0;
+    while sender.ended.len() < 1_000 {
+        sender.wait(100);
+        sender.answer_all("ops", None);
+        steps += 1;
+        assert!(steps < 1_000, "{} of 1000 ended", sender.ended.len());
+        assert_eq!(sender.parked.len(), 0, "after {steps} steps");
+    }
+    assert!(steps > 100, "{steps} steps: nothing had to wait");
+}
+
 #[test]
 fn a_revoked_partition_waits_for_what_is_in_flight_and_no_more() {
     let mut bench = Bench::new(&[("ops", json!({"in_flight": 1}))], Options::default());

@@ -116,6 +116,9 @@ impl Sender {
             let max_wait_ms = self.options.max_wait_in(&slot.lane, now);
             while let Some(item) = slot.lane.queue.front().and_then(|ticket| self.items.get(ticket))
                 && now.since(item.since) > max_wait_ms
+                // A lane that would be through in time, if only it were let, waits for us. Parking its work would make
+                // us slower still: each notification is written, read and taken out again beside those that go.
+                && !(slot.lane.is_brisk(now) && slot.lane.wait_ms(now).is_some_and(|wait| wait <= max_wait_ms))
             {
                 let due = slot.lane.spill_until(now, self.options.max_wait_ms, MAX_SPILL_MS);
                 spilled.extend(slot.lane.queue.pop_front().map(|ticket| (ticket, due)));
