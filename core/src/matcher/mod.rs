@@ -24,7 +24,7 @@ use bytes::Bytes;
 pub use index_version::IndexVersion;
 
 use crate::{
-    codec::{self, DeadLetter, Decoded, Decoder, Poison, Reason},
+    codec::{self, DeadLetter, Decoded, Decoder, Poison, Reason, SchemaRef, Unread},
     directory::Directory,
     domain::{
         Day, Delivery, DestinationId, NotificationId, Output, Position, Record, Subscription, Timestamp,
@@ -60,6 +60,8 @@ pub struct Batch {
     pub taken: usize,
     /// Records that became dead letters, and why.
     pub set_aside: Vec<(Position, Poison)>,
+    /// The schema without which the record after those taken cannot be read. It is neither written nor passed over.
+    pub needs: Option<SchemaRef>,
     pub counts: Counts,
 }
 
@@ -106,13 +108,18 @@ impl Matcher {
         self.recorded.clear();
     }
 
-    /// Matches records against one directory snapshot, in order, until all are taken or the batch is full.
+    /// Matches records against one directory snapshot, in order, until all are taken, the batch is full, or a schema is
+    /// missing.
     pub fn step(&mut self, records: &[Record], directory: &Directory, decoder: &Decoder) -> Batch {
         let mut batch = Batch::default();
         let mut next: BTreeMap<TopicPartition, (&Record, i64)> = BTreeMap::new();
         let mut bytes = 0;
         for (record, judged) in iter::zip(records, self.judge_all(records, directory, decoder)) {
             if bytes >= self.options.max_batch_bytes {
+                break;
+            }
+            if let Verdict::Needs(schema) = judged.verdict {
+                batch.needs = Some(schema);
                 break;
             }
             bytes += judged.bytes();
@@ -198,7 +205,8 @@ impl Matcher {
             self.deliveries(record, directory, decoder, None, |delivery| outputs.push(self.output(&delivery)))
         }) {
             Ok(Matched { known_type }) => Judged { outputs, verdict: Verdict::Matched { known_type } },
-            Err(poison) => {
+            Err(Unread::Needs(schema)) => Judged { outputs: Vec::new(), verdict: Verdict::Needs(schema) },
+            Err(Unread::Poison(poison)) => {
                 Judged { outputs: vec![self.dead_letter(record, &poison)], verdict: Verdict::Poison(poison) }
             }
         }
@@ -212,7 +220,7 @@ impl Matcher {
         decoder: &Decoder,
         replayed_at: Option<Timestamp>,
         mut take: impl FnMut(Delivery),
-    ) -> Result<Matched, Poison> {
+    ) -> Result<Matched, Unread> {
         let Decoded { event, codec } = decoder.decode(record)?;
         let subscriptions = directory.matching(&event);
         let fanout: usize = subscriptions.iter().map(|s| s.destinations.len()).sum();
@@ -239,7 +247,7 @@ impl Matcher {
                     position: record.position(),
                     recorded_at: record.timestamp,
                     replayed_at,
-                    codec: codec.into(),
+                    codec: codec.clone(),
                     event: record.value.clone().unwrap_or_default(),
                 });
             }
@@ -292,6 +300,7 @@ enum Verdict {
     Tombstone,
     Matched { known_type: bool },
     Poison(Poison),
+    Needs(SchemaRef),
 }
 
 // === impl Judged ===
@@ -316,16 +325,18 @@ impl Batch {
                 self.counts.deliveries += outputs.len() as u64;
             }
             Verdict::Poison(poison) => self.set_aside.push((record.position(), poison)),
+            // Not a part of any batch.
+            Verdict::Needs(_) => {}
         }
         self.outputs.extend(outputs);
     }
 }
 
 /// A bug that one record brings out must not stop every other record of its partition.
-fn guarded<T>(decide: impl FnOnce() -> Result<T, Poison>) -> Result<T, Poison> {
+fn guarded<T>(decide: impl FnOnce() -> Result<T, Unread>) -> Result<T, Unread> {
     catch_unwind(AssertUnwindSafe(decide)).unwrap_or_else(|panic| {
         let detail = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-        Err(Poison::new(Reason::Panic, detail.unwrap_or("no message")))
+        Err(Poison::new(Reason::Panic, detail.unwrap_or("no message")).into())
     })
 }
 
