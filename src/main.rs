@@ -28,12 +28,12 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     if let Some(options) = cli::run::demo(&cli.command, &cli.global)? {
         return demo::run(options).await;
     }
-    if let Some((roles, settings)) = cli::run::roles(&cli.command, &cli.global)? {
-        return process::run(roles, settings).await;
+    if let Some(test) = cli::source::asked(&cli.command) {
+        return process::source_test::run(test, &cli.global).await;
     }
-    match cli::source::asked(cli.command) {
-        Ok(test) => process::source_test::run(test, &cli.global).await,
-        Err(command) => cli::run(Cli { global: cli.global, command }).await,
+    match cli::run::roles(&cli.command, &cli.global)? {
+        Some((roles, settings)) => process::run(roles, settings).await,
+        None => cli::run(cli).await,
     }
 }
 

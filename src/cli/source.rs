@@ -13,7 +13,7 @@ pub enum Source {
     Test(SourceTest),
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct SourceTest {
     /// The topic [default: the first that events are read from]
     #[arg(long)]
@@ -31,10 +31,10 @@ fn last(text: &str) -> Result<usize, String> {
 }
 
 /// The test that a command line asks for.
-pub fn asked(command: Command) -> Result<SourceTest, Command> {
+pub fn asked(command: &Command) -> Option<SourceTest> {
     match command {
-        Command::Source(Source::Test(test)) => Ok(test),
-        other => Err(other),
+        Command::Source(Source::Test(test)) => Some(test.clone()),
+        _ => None,
     }
 }
 

@@ -221,6 +221,11 @@ impl<L: Log> MatcherRole<L> {
                     give_up(records, &partitions);
                     facts::partitions_lost(ROLE, &partitions);
                 }
+                Err(LogError::Aborted(why)) => {
+                    matcher.forget();
+                    records.clear();
+                    facts::commit_aborted(ROLE, &why);
+                }
                 Err(error) => wait_out(error, patience, stop).await?,
             }
         }
@@ -241,7 +246,7 @@ fn give_up(records: &mut Vec<Record>, partitions: &[TopicPartition]) {
 
 async fn wait_out(error: LogError, patience: &mut Patience, stop: &mut Stop) -> Result<(), RoleError> {
     match error {
-        LogError::Unavailable(_) | LogError::Aborted(_) => {
+        LogError::Unavailable(_) => {
             patience.wait(&error, stop).await;
             Ok(())
         }

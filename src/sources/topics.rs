@@ -31,8 +31,9 @@ pub async fn expand<L: Log>(log: &L, mut settings: Settings) -> Result<Settings,
         return Err(LogError::Refused(reason));
     }
     tracing::info!(topics = %found.join(" "), "topics of the sources' patterns");
-    let known = settings.topics().events;
-    settings.log.events_topics = known.iter().chain(&found).map(ToString::to_string).collect();
-    settings.log.events_topics.dedup();
+    let mut topics = settings.topics().events;
+    found.retain(|name| !topics.contains(name));
+    topics.append(&mut found);
+    settings.log.events_topics = topics.iter().map(ToString::to_string).collect();
     Ok(settings)
 }

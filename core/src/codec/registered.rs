@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    panic::catch_unwind,
     sync::Arc,
 };
 
@@ -73,8 +74,12 @@ struct Inliner {
 // === impl Writer ===
 
 impl Writer {
-    /// The error says what is wrong with the schema.
+    /// The error says what is wrong with the schema. A bug that one brings out costs its own records alone.
     pub fn compile(registered: &Registered) -> Result<Writer, String> {
+        catch_unwind(|| Writer::read(registered)).unwrap_or_else(|_| Err("reading it panicked".to_owned()))
+    }
+
+    fn read(registered: &Registered) -> Result<Writer, String> {
         let bytes = registered.schema.len() + registered.references.iter().map(String::len).sum::<usize>();
         if bytes > MAX_SCHEMA_BYTES {
             return Err(format!("{bytes} bytes with its references; at most {MAX_SCHEMA_BYTES} are read"));
@@ -341,15 +346,19 @@ mod tests {
     /// Each definition is as deep as one text may be; together they are deeper.
     #[test]
     fn references_cannot_make_a_schema_deeper_than_its_bound() {
-        let nested =
-            |inner: &str| (0..100).fold(format!("\"{inner}\""), |t, _| format!(r#"{{"type": "array", "items": {t}}}"#));
-        let record = |name: &str, inner: &str| {
-            format!(r#"{{"type": "record", "name": "{name}", "fields": [{{"name": "f", "type": {}}}]}}"#, nested(inner))
+        let record = |name: &str, depth: usize, inner: &str| {
+            let nested =
+                (0..depth).fold(format!("\"{inner}\""), |t, _| format!(r#"{{"type": "array", "items": {t}}}"#));
+            format!(r#"{{"type": "record", "name": "{name}", "fields": [{{"name": "f", "type": {nested}}}]}}"#)
         };
-        let references = [record("C", "long"), record("B", "C")];
-        let references: Vec<&str> = references.iter().map(String::as_str).collect();
-        let error = Writer::compile(&registered(&record("A", "B"), &references)).unwrap_err();
-        assert_eq!(error, "its text is nested deeper than 192 with its references");
+        let refused = |depth: usize| {
+            let references = [record("C", depth, "long"), record("B", depth, "C")];
+            let references: Vec<&str> = references.iter().map(String::as_str).collect();
+            Writer::compile(&registered(&record("A", depth, "B"), &references)).unwrap_err()
+        };
+        assert_eq!(refused(100), "its text is nested deeper than 192 with its references");
+        // What is within this bound is walked without running out of stack, before the catalog's own bound is met.
+        assert!(refused(55).ends_with("nested deeper than 64"), "{}", refused(55));
     }
 
     #[test]

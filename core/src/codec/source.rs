@@ -302,14 +302,10 @@ impl Decoder {
 
     /// Whether a schema by itself, without the subjects that it was registered under, says the event type.
     pub fn is_named(&self, registered: &Registered) -> bool {
-        let known = |writer: Writer| {
-            self.sources
-                .iter()
-                .chain([&self.usual])
-                .any(|source| writer.names.iter().any(|name| self.types.key(source, name).is_some()))
-        };
         // Of one that cannot be read the name does not matter.
-        Writer::compile(registered).map_or(true, known)
+        let Ok(writer) = Writer::compile(registered) else { return true };
+        let means = |source: &Source| writer.names.iter().any(|name| self.types.key(source, name).is_some());
+        self.sources.iter().chain([&self.usual]).any(means)
     }
 
     /// The source that names the topic, or else the first whose pattern means it.
