@@ -4,6 +4,7 @@
 //!
 //! - [`log`]: where records are; Kafka or one local file. Groups, transactions, readers.
 //! - [`roles`]: one loop per service around a pure `step` of the core.
+//! - [`sources`]: which topics events come from, how they are read, and the schemas for it.
 //! - [`store`]: attempts, parked notifications, the fence; PostgreSQL or SQLite.
 //! - [`channels`]: how a notification leaves; the webhook, and which addresses may be called.
 //! - [`secrets`]: the key ring and sealed values.
@@ -28,5 +29,6 @@ pub mod log;
 pub mod process;
 pub mod roles;
 pub mod secrets;
+pub mod sources;
 pub mod store;
 pub mod telemetry;

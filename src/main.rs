@@ -28,6 +28,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     if let Some(options) = cli::run::demo(&cli.command, &cli.global)? {
         return demo::run(options).await;
     }
+    if let Some(test) = cli::source::asked(&cli.command) {
+        return process::source_test::run(test, &cli.global).await;
+    }
     match cli::run::roles(&cli.command, &cli.global)? {
         Some((roles, settings)) => process::run(roles, settings).await,
         None => cli::run(cli).await,

@@ -20,14 +20,28 @@ const SHELL: &[(&str, &[&str])] = &[
     ("channels", &["secrets"]),
     ("config", &["log"]),
     ("telemetry", &["config", "log", "store"]),
-    ("roles", &["crash", "log", "store", "channels", "secrets", "telemetry"]),
+    ("sources", &["config", "log", "telemetry"]),
+    ("roles", &["crash", "log", "sources", "store", "channels", "secrets", "telemetry"]),
     // Of the log it uses the local one: a backup is of the embedded mode.
     ("backup", &["log"]),
-    ("api", &["backup", "log", "store", "secrets", "roles", "config", "telemetry"]),
-    ("cli", &["backup", "log", "store", "secrets", "config", "telemetry", "api"]),
+    ("api", &["backup", "log", "sources", "store", "secrets", "roles", "config", "telemetry"]),
+    ("cli", &["backup", "log", "sources", "store", "secrets", "config", "telemetry", "api"]),
     (
         "process",
-        &["backup", "crash", "log", "store", "channels", "secrets", "roles", "config", "telemetry", "api", "cli"],
+        &[
+            "backup",
+            "crash",
+            "log",
+            "sources",
+            "store",
+            "channels",
+            "secrets",
+            "roles",
+            "config",
+            "telemetry",
+            "api",
+            "cli",
+        ],
     ),
     ("demo", &["log", "roles", "config", "cli", "process"]),
 ];
@@ -55,7 +69,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("log::local", &["src/log/", "src/backup/", "src/process/open.rs"]),
     ("store::postgres", &["src/store/", "src/process/open.rs", "src/cli/check.rs"]),
     ("store::sqlite", &["src/store/", "src/process/open.rs"]),
-    ("reqwest::", &["src/channels/", "src/cli/", "src/demo/api.rs"]),
+    ("reqwest::", &["src/channels/", "src/cli/", "src/demo/api.rs", "src/sources/registry.rs"]),
 ];
 
 /// Crates that wait, listen, store, or know the time: none of them is the core's.

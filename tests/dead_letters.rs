@@ -9,6 +9,7 @@ use serde_json::json;
 use tidings::{
     log::{BatchLimits, Group, Log, Outputs, Reader, TopicSpec},
     roles::{directory::follower, matcher::MatcherRole, seam::Seam, stop_pair},
+    sources::Schemas,
     telemetry::Readiness,
 };
 use tidings_core::{
@@ -46,7 +47,7 @@ async fn stops_until_dead_letters_can_be_written<L: Log>(log: L, prefix: String)
     for name in ["events", "directory", "deliveries", "index_versions"] {
         create(&log, topic(name)).await;
     }
-    let decoder = Arc::new(Decoder::new(Catalog::builtin(), Default::default(), None).unwrap());
+    let schemas = Schemas::local(Decoder::new(Catalog::builtin(), Default::default(), None).unwrap());
     let (stopper, stop) = stop_pair();
     let readiness = Readiness::default();
     let (following, view) = follower(log.clone(), topic("directory"), Catalog::builtin(), readiness.clone());
@@ -61,7 +62,7 @@ async fn stops_until_dead_letters_can_be_written<L: Log>(log: L, prefix: String)
             batch: BatchLimits { records: 100, bytes: 1 << 20, time: Duration::from_millis(5) },
         },
         view,
-        decoder,
+        schemas,
         options: Options {
             deliveries: topic("deliveries"),
             deadletters: topic("deadletters"),

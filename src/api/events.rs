@@ -83,7 +83,7 @@ fn read<L: Log, S: Store>(state: &ApiState<L, S>, item: &Bytes) -> Result<Event,
         value: Some(item.clone()),
         headers: Vec::new(),
     };
-    state.decoder.decode(&record).map(|decoded| decoded.event)
+    state.schemas.decoder().decode(&record).map(|decoded| decoded.event).map_err(Poison::from)
 }
 
 /// Events of one subject stay in order. Events without one are spread: a team's alone would fill one partition.

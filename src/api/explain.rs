@@ -58,7 +58,7 @@ pub async fn explain<L: Log, S: Store>(
             return Err(ApiError::invalid("the request", vec![wrong]));
         }
     };
-    let event = state.decoder.decode(&record).map_err(|poison| {
+    let event = state.schemas.decode(&record).await.map_err(|poison| {
         let wrong = fault("event", poison.to_string(), "an event; a matcher would set this one aside");
         ApiError::invalid("the event", vec![wrong])
     })?;

@@ -139,19 +139,19 @@ async fn show_notification<L: Log, S: Store>(
     let last = &found.last;
     match record_at(&state.log, &last.position).await? {
         None => shown["event"] = Value::Null,
-        Some(record) => show_request(state, last, &record, &mut shown)?,
+        Some(record) => show_request(state, last, &record, &mut shown).await?,
     }
     Ok(Json(shown))
 }
 
 /// Adds what was sent, as it would be sent now: redacted by the catalog, without the secrets of the destination.
-fn show_request<L: Log, S: Store>(
+async fn show_request<L: Log, S: Store>(
     state: &ApiState<L, S>,
     last: &Attempt,
     record: &Record,
     shown: &mut Value,
 ) -> Result<(), ApiError> {
-    let Ok(decoded) = state.decoder.decode(record) else { return Ok(()) };
+    let Ok(decoded) = state.schemas.decode(record).await else { return Ok(()) };
     let Ok(body) = message::body(&decoded.event, record.timestamp, &state.catalog) else { return Ok(()) };
     shown["event"] = serde_json::from_slice(&body).map_err(|error| ApiError::Internal(error.to_string()))?;
     if let Some(destination) = state.directory()?.destination(&last.team, &last.destination) {

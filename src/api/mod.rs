@@ -11,6 +11,7 @@
 //! | `/v1/deadletters`, `/v1/deadletters/retry` | what was set aside |
 //! | `/v1/replays` | POST a range of events to be matched again |
 //! | `/v1/backup` | GET the installation as one file, in embedded mode |
+//! | `/v1/sources/test` | how the last records of an events topic would be read |
 //! | `/v1/explain` | why an event matches a subscription or not |
 //! | `/metrics`, `/healthz`, `/readyz` | the process itself |
 //!
@@ -19,7 +20,7 @@
 //!
 //! Reading order: this file, [`token`], [`error`], [`body`], [`query`], [`cursor`], [`directory`], then the handlers:
 //! [`subscriptions`], [`destinations`], [`events`], [`history`], [`dead_letters`], [`replays`], [`backup`],
-//! [`explain`], [`health`].
+//! [`sources`], [`explain`], [`health`].
 
 pub mod backup;
 pub mod body;
@@ -34,6 +35,7 @@ pub mod health;
 pub mod history;
 pub mod query;
 pub mod replays;
+pub mod sources;
 pub mod subscriptions;
 pub mod token;
 
@@ -54,7 +56,6 @@ use axum::{
 use metrics_exporter_prometheus::PrometheusHandle;
 use tidings_core::{
     catalog::Catalog,
-    codec::Decoder,
     domain::{Timestamp, address::UrlRules},
 };
 use tokio::net::TcpListener;
@@ -69,6 +70,7 @@ use crate::{
     log::Log,
     roles::{Clock, DirectoryView, SystemClock, editor::Editor, replay::Replays},
     secrets::KeyRing,
+    sources::Schemas,
     store::Store,
     telemetry::{Readiness, facts},
 };
@@ -80,7 +82,7 @@ pub struct ApiState<L, S> {
     pub view: DirectoryView,
     pub editor: Editor,
     pub catalog: Arc<Catalog>,
-    pub decoder: Arc<Decoder>,
+    pub schemas: Schemas,
     pub keys: Arc<KeyRing>,
     pub topics: Topics,
     pub replays: Replays<L, S>,
@@ -132,6 +134,7 @@ pub fn router<L: Log, S: Store>(state: Arc<ApiState<L, S>>) -> Router {
         .route("/v1/deadletters", get(dead_letters::list))
         .route("/v1/deadletters/retry", post(dead_letters::retry))
         .route("/v1/replays", post(replays::start))
+        .route("/v1/sources/test", get(sources::test))
         .route("/v1/backup", get(backup::make))
         .route("/v1/explain", post(explain::explain))
         .route("/metrics", get(health::metrics))

@@ -1,7 +1,7 @@
 //! The command line: each command one file.
 //!
-//! `up`, `match`, `send` and `api` run roles in this process. `topics` and `check` look at the log and the store
-//! themselves, because they are needed before anything runs, and `restore` makes a data folder that nobody uses yet. All other commands speak HTTP to the API, so that they
+//! `up`, `match`, `send` and `api` run roles in this process. `topics`, `check` and, in distributed mode, `source test` look at
+//! the log and the store themselves, because they are needed before anything runs, and `restore` makes a data folder that nobody uses yet. All other commands speak HTTP to the API, so that they
 //! work the same from any machine and never open the data folder of a running process.
 //!
 //! Answers go to stdout, as tables for people or as JSON with `--json`; errors go to stderr with exit code 1.
@@ -22,6 +22,7 @@ pub mod output;
 pub mod publish;
 pub mod replay;
 pub mod run;
+pub mod source;
 pub mod topics;
 
 use std::path::PathBuf;
@@ -73,6 +74,9 @@ pub enum Command {
     /// Create topics, or print the commands that do
     #[command(subcommand)]
     Topics(topics::Topics),
+    /// Where events come from
+    #[command(subcommand)]
+    Source(source::Source),
     /// Look whether configuration, log, store and keys are as they must be
     Check,
     /// Ask the process of this configuration whether it is ready: exit code 0 or 1
@@ -108,6 +112,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Up(_) | Command::Match | Command::Send | Command::Api => {
             bail!("roles are started by the program itself")
         }
+        Command::Source(_) => bail!("sources are tested by the program itself"),
         Command::Topics(command) => topics::run(command, &settings(global)?).await,
         Command::Check => check::run(global).await,
         Command::Health => health::run(global).await,

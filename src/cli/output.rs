@@ -29,6 +29,11 @@ pub fn cell(value: &Value) -> String {
     }
 }
 
+/// Printable characters only: what comes from records and receivers must not move the cursor.
+pub fn line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 fn table_text(rows: &[Value], columns: &[(&str, &str)]) -> String {
     let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|(title, _)| title.to_uppercase()).collect()];
     lines.extend(rows.iter().map(|row| columns.iter().map(|(_, path)| shortened(&cell(at(row, path)))).collect()));
@@ -44,9 +49,8 @@ fn table_text(rows: &[Value], columns: &[(&str, &str)]) -> String {
     text
 }
 
-/// One line of printable characters: what comes from receivers must not move the cursor.
 fn shortened(text: &str) -> String {
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let plain = line(text);
     if plain.chars().count() <= MAX_CELL {
         return plain;
     }

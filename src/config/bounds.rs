@@ -2,13 +2,19 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use tidings_core::codec::MAX_EVENT_BYTES;
+use tidings_core::{
+    codec::{
+        MAX_EVENT_BYTES,
+        mapping::{PLACES, Place, Pointer, TopicPattern},
+    },
+    domain::TeamId,
+};
 use toml::{Table, Value};
 
 use super::{ConfigFault, Mode, Settings, layers::find};
 
 /// Keys whose values are shown nowhere.
-pub(super) const SECRET_KEYS: [&str; 3] = ["api.token", "store.url", "secrets.keys"];
+pub(super) const SECRET_KEYS: [&str; 4] = ["api.token", "store.url", "secrets.keys", "registry.secret"];
 
 /// The longest process name: it becomes a part of Kafka's group instance ids.
 const MAX_PROCESS_NAME: usize = 128;
@@ -62,6 +68,15 @@ const RULES: &[(&str, Rule)] = &[
     ("send.stop_seconds", Rule::Range(1, 300)),
     ("delivery.allow_networks", Rule::Items(is_network, "a CIDR block, for example 10.20.0.0/16")),
     ("schemas.ids", Rule::Keys(|text| text.parse::<u32>().is_ok(), "a schema id, 0 to 4294967295")),
+    (
+        "registry.url",
+        Rule::Text(
+            |text| text.is_empty() || is_registry(text),
+            "an http:// or https:// URL without user, query and fragment",
+        ),
+    ),
+    ("registry.timeout_ms", Rule::Range(100, 60_000)),
+    ("registry.absent_seconds", Rule::Range(1, 3_600)),
     ("retention.days", Rule::Range(1, 3_650)),
     ("telemetry.format", Rule::OneOf(&["auto", "text", "json"])),
     (
@@ -73,11 +88,53 @@ const RULES: &[(&str, Rule)] = &[
     ),
 ];
 
+/// The same for each source.
+const SOURCE_RULES: &[(&str, Rule)] = &[
+    (
+        "topic",
+        Rule::Text(|text| text.parse::<TopicPattern>().is_ok(), "1 to 249 of A-Z a-z 0-9 . _ - and * for any of them"),
+    ),
+    ("format", Rule::OneOf(&["auto", "json", "confluent", "avro_object", "avro"])),
+    ("type", Rule::Text(is_place, PLACES)),
+    ("id", Rule::Text(is_place, PLACES)),
+    ("source", Rule::Text(is_place, PLACES)),
+    ("team", Rule::Text(is_place, PLACES)),
+    ("time", Rule::Text(is_place, PLACES)),
+    ("subject", Rule::Text(is_place, PLACES)),
+    (
+        "data",
+        Rule::Text(
+            |text| text == "whole" || text.parse::<Pointer>().is_ok(),
+            "whole, or a JSON pointer such as /payload, up to 256 bytes",
+        ),
+    ),
+    (
+        "default_team",
+        Rule::Text(|text| text.is_empty() || TeamId::new(text).is_ok(), "1 to 128 of A-Z a-z 0-9 . _ : @ -"),
+    ),
+];
+
 /// Checks each value by itself, in the order of the manual.
 pub(super) fn check(table: &Table, origins: &BTreeMap<String, String>) -> Vec<ConfigFault> {
+    let mut faults = check_rules(RULES, table, "", origins);
+    for (index, source) in table.get("source").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        if let Value::Table(source) = source {
+            faults.extend(check_rules(SOURCE_RULES, source, &format!("source[{index}]."), origins));
+        }
+    }
+    faults
+}
+
+fn check_rules(
+    rules: &[(&str, Rule)],
+    table: &Table,
+    above: &str,
+    origins: &BTreeMap<String, String>,
+) -> Vec<ConfigFault> {
     let mut faults = Vec::new();
-    for (path, rule) in RULES {
-        let Some(value) = find(table, path) else { continue };
+    for (key, rule) in rules {
+        let Some(value) = find(table, key) else { continue };
+        let path = &*format!("{above}{key}");
         let mut refuse = |path: &str, found: String, allowed: &str| {
             let found = if SECRET_KEYS.contains(&path) { "…".to_owned() } else { found };
             faults.push(ConfigFault::new(origins.get(path).map_or("", String::as_str), path, &found, allowed));
@@ -123,6 +180,25 @@ pub(super) fn check_together(settings: &Settings) -> Vec<ConfigFault> {
             refuse("store.url", "another scheme", "a postgres:// URL");
         }
     }
+    let registry = &settings.registry;
+    let has_file = !registry.secret_file.as_os_str().is_empty();
+    if !registry.secret.is_empty() && has_file {
+        refuse("registry.secret_file", "both", "registry.secret or registry.secret_file");
+    }
+    if !registry.username.is_empty() && registry.secret.is_empty() && !has_file {
+        let allowed = "registry.secret or registry.secret_file with it";
+        refuse("registry.username", "a user without password", allowed);
+    }
+    let topics = settings.topics();
+    for own in [&topics.directory, &topics.deliveries, &topics.dead_letters, &topics.index_versions] {
+        if topics.events.contains(own) {
+            refuse(
+                "source.topic",
+                &format!("{own:?}"),
+                "topics of events (also in log.events_topics); this one is no such",
+            );
+        }
+    }
     let oldest_days = settings.send.max_age_hours.div_ceil(24) + 1;
     if settings.retention.days < oldest_days {
         let allowed = format!("at least {oldest_days}: send.max_age_hours in days, and one more");
@@ -142,6 +218,17 @@ pub(super) fn is_name_character(c: char) -> bool {
 
 fn is_name(text: &str, max: usize) -> bool {
     (1..=max).contains(&text.len()) && text.chars().all(is_name_character)
+}
+
+fn is_place(text: &str) -> bool {
+    text.is_empty() || text.parse::<Place>().is_ok()
+}
+
+fn is_registry(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| {
+        let plain = url.username().is_empty() && url.password().is_none();
+        plain && url.query().is_none() && url.fragment().is_none() && ["http", "https"].contains(&url.scheme())
+    })
 }
 
 fn is_token(text: &str) -> bool {

@@ -12,6 +12,14 @@ use super::{Settings, bounds};
 /// The defaults, and the manual.
 pub const DEFAULTS: &str = include_str!("default.toml");
 
+/// The same of one `[[source]]`.
+pub const SOURCE_DEFAULTS: &str = include_str!("source.toml");
+
+/// Sections of this name are a list.
+const SOURCE: &str = "source";
+/// The most of them.
+pub const MAX_SOURCES: usize = 100;
+
 /// The prefix of environment variables: `TIDINGS__LOG__TOPIC_PREFIX` sets `log.topic_prefix`.
 pub const ENVIRONMENT_PREFIX: &str = "TIDINGS__";
 
@@ -91,6 +99,10 @@ pub(super) fn defaults() -> Table {
     DEFAULTS.parse().expect("default.toml is TOML; a test holds it")
 }
 
+fn source_defaults() -> Table {
+    SOURCE_DEFAULTS.parse().expect("source.toml is TOML; a test holds it")
+}
+
 fn hide_secrets(table: &mut Table) {
     for path in bounds::SECRET_KEYS {
         if let Some(Value::String(text)) = find_mut(table, path)
@@ -138,9 +150,11 @@ impl Merged {
             Err(error) => return faults.push(ConfigFault::new(&origin, "", &error.to_string(), "a readable file")),
         };
         match text.parse::<Table>() {
-            Ok(table) => {
+            Ok(mut table) => {
+                let sources = table.remove(SOURCE);
                 let defaults = defaults();
                 overlay(&mut self.values, &defaults, table, "", &origin, &mut self.origins, faults);
+                self.take_sources(sources, &origin, faults);
             }
             Err(error) => {
                 let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
@@ -149,11 +163,46 @@ impl Merged {
         }
     }
 
+    /// Each source is laid over the defaults of one.
+    fn take_sources(&mut self, found: Option<Value>, origin: &str, faults: &mut Vec<ConfigFault>) {
+        const ALLOWED: &str = "sections [[source]]";
+        let items = match found {
+            None => return,
+            Some(Value::Array(items)) => items,
+            Some(other) => return faults.push(ConfigFault::new(origin, SOURCE, kind_name(&other), ALLOWED)),
+        };
+        if items.len() > MAX_SOURCES {
+            let allowed = format!("at most {MAX_SOURCES}");
+            return faults.push(ConfigFault::new(origin, SOURCE, &format!("{} sources", items.len()), &allowed));
+        }
+        let defaults = source_defaults();
+        let mut sources = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            let path = format!("{SOURCE}[{index}]");
+            let Value::Table(layer) = item else {
+                faults.push(ConfigFault::new(origin, &path, kind_name(&item), ALLOWED));
+                continue;
+            };
+            // Also where it says nothing of its topic, which is a mistake of this layer.
+            self.origins.insert(format!("{path}.topic"), origin.to_owned());
+            let mut values = defaults.clone();
+            overlay(&mut values, &defaults, layer, &path, origin, &mut self.origins, faults);
+            sources.push(Value::Table(values));
+        }
+        self.values.insert(SOURCE.to_owned(), Value::Array(sources));
+    }
+
     /// A value given as text takes the kind that the key has in the defaults.
     fn take_text(&mut self, path: &str, text: &str, origin: &str, faults: &mut Vec<ConfigFault>) {
+        if path == SOURCE || path.starts_with("source.") {
+            let allowed = "sections [[source]] in the configuration file";
+            return faults.push(ConfigFault::new(origin, path, &format!("{text:?}"), allowed));
+        }
         let defaults = defaults();
         let Some((kind, free_key)) = kind_of(&defaults, path) else {
-            return faults.push(unknown(origin, path, &defaults));
+            let section = path.rsplit_once('.').map_or("", |(section, _)| section);
+            let siblings = find(&defaults, section).and_then(Value::as_table).unwrap_or(&defaults);
+            return faults.push(unknown(origin, path, siblings));
         };
         let value = match parse_as(kind, free_key, text) {
             Ok(value) => value,
@@ -185,7 +234,7 @@ fn overlay(
     for (key, value) in layer {
         let path = if above.is_empty() { key.clone() } else { format!("{above}.{key}") };
         let Some(default) = defaults.get(&key) else {
-            faults.push(unknown(origin, &path, &self::defaults()));
+            faults.push(unknown(origin, &path, defaults));
             continue;
         };
         match (default, value) {
@@ -281,13 +330,7 @@ fn kind_name(value: &Value) -> &'static str {
     }
 }
 
-fn unknown(origin: &str, path: &str, defaults: &Table) -> ConfigFault {
-    let section = path.rsplit_once('.').map_or("", |(section, _)| section);
-    let siblings = match (section, find(defaults, section)) {
-        ("", _) => defaults,
-        (_, Some(Value::Table(table))) => table,
-        _ => defaults,
-    };
+fn unknown(origin: &str, path: &str, siblings: &Table) -> ConfigFault {
     let names: Vec<&str> = siblings.keys().map(String::as_str).collect();
     ConfigFault::new(origin, path, "an unknown key", &names.join(", "))
 }
@@ -378,7 +421,7 @@ mod tests {
             &[("TIDINGS__SEND__MAX_IN_FLIGHT", "many")],
             &["retention.days=0", "days"],
             &[
-                "FILE: colour: found an unknown key; allowed: api, data, delivery, log, match, mode, process, retention, schemas, secrets, send, store, telemetry",
+                "FILE: colour: found an unknown key; allowed: api, data, delivery, log, match, mode, process, registry, retention, schemas, secrets, send, source, store, telemetry",
                 "FILE: match.batch_record: found an unknown key; allowed: batch_bytes, batch_ms, batch_records, max_fanout, max_fanout_bytes, threads",
                 "environment TIDINGS__SEND__MAX_IN_FLIGHT: send.max_in_flight: found \"many\"; allowed: a whole number",
                 "--set: days: found no `=`; allowed: section.key=value",
@@ -418,6 +461,81 @@ mod tests {
     }
 
     #[test]
+    fn sources_are_laid_over_the_defaults_of_one() {
+        let file =
+            "[[source]]\ntopic = 'platform.*'\nteam = 'header:tenant'\ntypes.a = 'b.c'\n[[source]]\ntopic = 'x'\n";
+        let settings = check(file, &[], &[], &[]).unwrap();
+        assert_eq!(settings.source.len(), 2);
+        assert_eq!((settings.source[0].team.as_str(), settings.source[0].format.as_str()), ("header:tenant", "auto"));
+        assert_eq!(settings.source[0].types["a"], "b.c");
+        assert_eq!(settings.sources()[1].topic.as_str(), "x");
+        let topics: Vec<_> = settings.topics().events.iter().map(ToString::to_string).collect();
+        assert_eq!(topics, ["tidings.events", "x"]);
+    }
+
+    #[test]
+    fn every_mistake_in_sources_is_reported_at_once() {
+        let places = "/json/pointer, header:NAME, constant:TEXT or key, up to 256 bytes";
+        check(
+            "[[source]]\nformat = 'xml'\nteams = 'key'\n[[source]]\ntopic = 'a b'\nid = 'meta.id'\ntime = 7\n\
+             data = 'payload'\ndefault_team = 'a/b'\n",
+            &[("TIDINGS__SOURCE", "x")],
+            &["source.topic=x"],
+            &[
+                "FILE: source[0].teams: found an unknown key; allowed: data, default_team, format, id, source, subject, team, time, topic, type, types",
+                "FILE: source[1].time: found a whole number; allowed: a text",
+                "environment TIDINGS__SOURCE: source: found \"x\"; allowed: sections [[source]] in the configuration file",
+                "--set: source.topic: found \"x\"; allowed: sections [[source]] in the configuration file",
+                "FILE: source[0].topic: found \"\"; allowed: 1 to 249 of A-Z a-z 0-9 . _ - and * for any of them",
+                "FILE: source[0].format: found \"xml\"; allowed: auto, json, confluent, avro_object, avro",
+                "FILE: source[1].topic: found \"a b\"; allowed: 1 to 249 of A-Z a-z 0-9 . _ - and * for any of them",
+                &format!("FILE: source[1].id: found \"meta.id\"; allowed: {places}"),
+                "FILE: source[1].data: found \"payload\"; allowed: whole, or a JSON pointer such as /payload, up to 256 bytes",
+                "FILE: source[1].default_team: found \"a/b\"; allowed: 1 to 128 of A-Z a-z 0-9 . _ : @ -",
+            ],
+        );
+        check(
+            "[[source]]\ntopic = 'tidings.deliveries'\n",
+            &[],
+            &[],
+            &[
+                "source.topic: found \"tidings.deliveries\"; allowed: topics of events (also in log.events_topics); this one is no such",
+            ],
+        );
+        check("source = 5", &[], &[], &["FILE: source: found a whole number; allowed: sections [[source]]"]);
+        let many = "[[source]]\ntopic = 'x'\n".repeat(MAX_SOURCES + 1);
+        check(&many, &[], &[], &["FILE: source: found 101 sources; allowed: at most 100"]);
+    }
+
+    #[test]
+    fn a_registry_has_an_address_and_a_secret_for_its_user() {
+        check(
+            "[registry]\nurl = 'registry:8081'\ntimeout_ms = 5\nabsent_seconds = 0\n",
+            &[],
+            &[],
+            &[
+                "FILE: registry.url: found \"registry:8081\"; allowed: an http:// or https:// URL without user, query and fragment",
+                "FILE: registry.timeout_ms: found 5; allowed: 100 to 60000",
+                "FILE: registry.absent_seconds: found 0; allowed: 1 to 3600",
+            ],
+        );
+        check(
+            "[registry]\nusername = 'u'\n",
+            &[],
+            &[],
+            &[
+                "registry.username: found a user without password; allowed: registry.secret or registry.secret_file with it",
+            ],
+        );
+        check(
+            "[registry]\nsecret = 'a'\nsecret_file = 'b'\n",
+            &[],
+            &[],
+            &["registry.secret_file: found both; allowed: registry.secret or registry.secret_file"],
+        );
+    }
+
+    #[test]
     fn secrets_are_shown_nowhere() {
         let secret = "hush-hush-hush-hush-hush-hush-hush";
         let sources = Sources {
@@ -425,6 +543,7 @@ mod tests {
                 ("TIDINGS__API__TOKEN".into(), secret.into()),
                 ("TIDINGS__STORE__URL".into(), format!("postgres://u:{secret}@h/d")),
                 ("TIDINGS__SECRETS__KEYS".into(), secret.into()),
+                ("TIDINGS__REGISTRY__SECRET".into(), secret.into()),
             ],
             flags: vec![format!("log.kafka.properties.sasl.password={secret}")],
             file: None,

@@ -1,6 +1,6 @@
-//! `docs/configuration.md`, made from `default.toml`: the comment of a key is its manual.
+//! `docs/configuration.md`, made from `default.toml` and `source.toml`: the comment of a key is its manual.
 
-use super::layers::DEFAULTS;
+use super::layers::{DEFAULTS, SOURCE_DEFAULTS};
 
 const HEAD: &str = "\
 # Configuration
@@ -15,12 +15,26 @@ Unknown keys are refused, and all mistakes are reported at once. `tidings config
 it comes from; `tidings check` looks whether it works.
 ";
 
+const SOURCE_HEAD: &str = "
+## [[source]]
+
+One kind of producer; [SOURCES](SOURCES.md) has recipes. Any number of these sections, in the configuration file. What is left
+empty is looked for where CloudEvents and Tidings' own envelope have it.
+";
+
 /// The whole page.
 pub fn page() -> String {
     let mut page = HEAD.to_owned();
-    let mut comment: Vec<&str> = Vec::new();
     page.push_str("\n## Top level\n");
-    for line in DEFAULTS.lines() {
+    write(DEFAULTS, &mut page);
+    page.push_str(SOURCE_HEAD);
+    write(SOURCE_DEFAULTS, &mut page);
+    page
+}
+
+fn write(defaults: &str, page: &mut String) {
+    let mut comment: Vec<&str> = Vec::new();
+    for line in defaults.lines() {
         if let Some(text) = line.strip_prefix('#') {
             comment.push(text.trim());
         } else if let Some(section) = line.strip_prefix('[') {
@@ -31,7 +45,6 @@ pub fn page() -> String {
             comment.clear();
         }
     }
-    page
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
 //! Configuration: [`Settings`], read from `tidings.toml`, then `TIDINGS__SECTION__KEY`, then flags; the last one wins.
 //!
 //! `default.toml` is both the manual and the defaults: every key stands there with its comment, its type and its
-//! default value, and nowhere else. A key that is not there is refused, and every mistake is reported at once.
+//! default value, and nowhere else; those of a `[[source]]` in `source.toml`. A key that is not there is refused, and every
+//! mistake is reported at once.
 //!
 //! The room does *not* open files that settings point to, and does not know what the values are for.
 //!
-//! Reading order: this file, `default.toml`, [`layers`], [`bounds`], [`topics`], [`manual`].
+//! Reading order: this file, `default.toml`, [`layers`], [`bounds`], [`topics`], [`sources`], [`manual`].
 
 pub mod bounds;
 pub mod layers;
 pub mod manual;
+pub mod sources;
 pub mod topics;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
@@ -17,6 +19,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
 use serde::Deserialize;
 
 pub use layers::{ConfigFault, Sources, load};
+pub use sources::SourceSettings;
 pub use topics::{Topics, topic_specs};
 
 /// Every setting. The manual of each is its comment in `default.toml`.
@@ -24,6 +27,7 @@ pub use topics::{Topics, topic_specs};
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     pub mode: Mode,
+    pub source: Vec<SourceSettings>,
     pub data: DataSettings,
     pub process: ProcessSettings,
     pub api: ApiSettings,
@@ -34,6 +38,7 @@ pub struct Settings {
     pub send: SendSettings,
     pub delivery: DeliverySettings,
     pub secrets: SecretsSettings,
+    pub registry: RegistrySettings,
     pub schemas: SchemasSettings,
     pub retention: RetentionSettings,
     pub telemetry: TelemetrySettings,
@@ -134,6 +139,19 @@ pub struct DeliverySettings {
 pub struct SecretsSettings {
     pub keys_file: PathBuf,
     pub keys: Hidden,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistrySettings {
+    /// Empty: none.
+    pub url: String,
+    pub username: String,
+    pub secret: Hidden,
+    pub secret_file: PathBuf,
+    pub ca_file: PathBuf,
+    pub timeout_ms: u64,
+    pub absent_seconds: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -74,10 +74,16 @@ pub fn topic_specs(settings: &Settings) -> Vec<TopicSpec> {
 impl Settings {
     pub fn topics(&self) -> Topics {
         let named = |name: &str| Arc::from(format!("{}{name}", self.log.topic_prefix));
-        let events = match self.log.events_topics.as_slice() {
+        let mut events: Vec<Arc<str>> = match self.log.events_topics.as_slice() {
             [] => vec![named("events")],
             topics => topics.iter().map(|topic| Arc::from(topic.as_str())).collect(),
         };
+        // Patterns become names when the log is there to be asked.
+        for source in self.sources().iter().filter(|source| !source.topic.is_pattern()) {
+            if !events.iter().any(|topic| **topic == *source.topic.as_str()) {
+                events.push(source.topic.as_str().into());
+            }
+        }
         Topics {
             events,
             directory: named("directory"),

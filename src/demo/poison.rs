@@ -41,7 +41,7 @@ pub async fn append(settings: &Settings) -> Result<(), LogError> {
 mod tests {
     use tidings_core::{
         catalog::Catalog,
-        codec::Decoder,
+        codec::{Decoder, Poison},
         domain::{Record, Timestamp},
     };
 
@@ -61,8 +61,8 @@ mod tests {
                 value: Some(Bytes::from_static(value)),
                 headers: Vec::new(),
             };
-            let poison = decoder.decode(&record).map(|decoded| decoded.event).expect_err(what);
-            reasons.insert(poison.reason.as_str());
+            let unread = decoder.decode(&record).map(|decoded| decoded.event).expect_err(what);
+            reasons.insert(Poison::from(unread).reason.as_str());
         }
         assert!(reasons.len() >= 3, "the demo is to show several reasons: {reasons:?}");
     }

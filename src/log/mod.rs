@@ -209,6 +209,9 @@ pub trait Log: Clone + Send + Sync + 'static {
     /// What exists of these topics; absent ones are left out.
     fn topics(&self, names: &[Arc<str>]) -> impl Future<Output = Result<Vec<TopicState>, LogError>> + Send;
 
+    /// The names of all topics that can be seen, in no order.
+    fn topic_names(&self) -> impl Future<Output = Result<Vec<Arc<str>>, LogError>> + Send;
+
     /// Creates a topic; `Ok(false)` if it is there already (its settings are left as they are).
     fn create_topic(&self, spec: TopicSpec) -> impl Future<Output = Result<bool, LogError>> + Send;
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tidings_core::{catalog::Catalog, codec::Decoder, matcher, sender};
+use tidings_core::{catalog::Catalog, matcher, sender};
 use tokio::net::TcpListener;
 
 use super::{Running, Stages, housekeeping, open::Partitions, parts, terminal};
@@ -24,6 +24,7 @@ use crate::{
         sender::SenderRole,
     },
     secrets::KeyRing,
+    sources::Schemas,
     store::Store,
     telemetry::Readiness,
 };
@@ -37,7 +38,7 @@ struct Shared<L, S> {
     store: Option<S>,
     backups: Option<Backups>,
     catalog: Arc<Catalog>,
-    decoder: Arc<Decoder>,
+    schemas: Schemas,
     view: DirectoryView,
     readiness: Readiness,
 }
@@ -62,10 +63,10 @@ pub async fn compose<L: Log, S: Store>(
 ) -> anyhow::Result<Running> {
     let topics = settings.topics();
     let catalog = parts::catalog(&settings)?;
-    let decoder = parts::decoder(&settings, &catalog)?;
     let readiness = Readiness::default();
+    let schemas = parts::schemas(&settings, &catalog, &readiness)?;
     let (following, view) = follower(log.clone(), topics.directory.clone(), catalog.clone(), readiness.clone());
-    let shared = Shared { settings, topics, partitions, log, store, backups, catalog, decoder, view, readiness };
+    let shared = Shared { settings, topics, partitions, log, store, backups, catalog, schemas, view, readiness };
 
     // Everything that can be refused is made before anything runs.
     let keys = if roles.sender || roles.api { Some(parts::keys(&shared.settings)?) } else { None };
@@ -121,7 +122,7 @@ impl<L: Log, S: Store> Shared<L, S> {
             store: self.store()?,
             view: self.view.clone(),
             catalog: self.catalog.clone(),
-            decoder: self.decoder.clone(),
+            schemas: self.schemas.clone(),
             options: self.matcher_options(),
             group: self.settings.match_group(),
             events: self.topics.events.clone(),
@@ -151,7 +152,7 @@ impl<L: Log, S: Store> Shared<L, S> {
             log: self.log.clone(),
             group,
             view: self.view.clone(),
-            decoder: self.decoder.clone(),
+            schemas: self.schemas.clone(),
             options: self.matcher_options(),
             readiness: self.readiness.clone(),
             seam: Seam::closed(),
@@ -192,7 +193,7 @@ impl<L: Log, S: Store> Shared<L, S> {
             deliveries: self.topics.deliveries.clone(),
             deadletters: self.topics.dead_letters.clone(),
             view: self.view.clone(),
-            decoder: self.decoder.clone(),
+            schemas: self.schemas.clone(),
             catalog: self.catalog.clone(),
             options,
             seed: u64::from_le_bytes(seed),
@@ -218,7 +219,7 @@ impl<L: Log, S: Store> Shared<L, S> {
             view: self.view.clone(),
             editor: self.start_editor(running)?,
             catalog: self.catalog.clone(),
-            decoder: self.decoder.clone(),
+            schemas: self.schemas.clone(),
             keys,
             topics: self.topics.clone(),
             replays: self.replays()?,

@@ -8,12 +8,13 @@
 //! This is the only place that knows which room gets what from where. It decides nothing about events.
 //!
 //! Reading order: this file, [`parts`] (what settings become), [`open`] (the two modes), [`compose`] (who gets what),
-//! [`housekeeping`], [`terminal`] (what a person sees; signals).
+//! [`housekeeping`], [`terminal`] (what a person sees; signals), [`source_test`] (no process, but what one would read).
 
 mod compose;
 mod housekeeping;
 mod open;
 mod parts;
+pub mod source_test;
 mod terminal;
 
 use std::{future::Future, net::SocketAddr, time::Duration};

@@ -14,6 +14,7 @@ use crate::{
         Log, LogError,
         local::{Local, LocalOptions},
     },
+    sources::topics::expand,
     store::sqlite::{self, Sqlite},
 };
 
@@ -43,6 +44,7 @@ async fn embedded(roles: Roles, settings: Settings, metrics: PrometheusHandle) -
         Local::open(&folder, LocalOptions::default())
     });
     let log = opened.await?.context("the log")?;
+    let settings = expand(&log, settings).await.context("the sources' topics")?;
     topics::create(&log, topic_specs(&settings)).await.context("the log's topics")?;
     let file = settings.data.dir.join(STORE_FILE);
     let store = Sqlite::open(&file, sqlite::Durability::Full).await.context("the store")?;
@@ -65,6 +67,7 @@ async fn distributed(roles: Roles, settings: Settings, metrics: PrometheusHandle
     use crate::store::postgres::Postgres;
 
     let log = topics::kafka(&settings)?;
+    let settings = expand(&log, settings).await.context("the sources' topics")?;
     let counts = partitions(&log, &settings).await?;
     // A matcher needs no store, so it must not fail for want of one.
     let store = if roles.sender || roles.api {

@@ -12,14 +12,16 @@ use std::{
 use bytes::Bytes;
 use tidings_core::{
     catalog::Catalog,
-    codec::Decoder,
+    codec::{Decoder, SchemaRef, Unread},
     domain::{Delivery, Position},
     message,
 };
 
+use crate::sources::Schemas;
+
 /// Renders, and remembers the newest bodies.
 pub struct Bodies {
-    decoder: Arc<Decoder>,
+    schemas: Schemas,
     catalog: Arc<Catalog>,
     kept: Mutex<Kept>,
 }
@@ -32,6 +34,12 @@ struct Kept {
     bytes: usize,
 }
 
+/// Why there is no body.
+enum Unrendered {
+    Needs(SchemaRef),
+    Failed(String),
+}
+
 /// The most bodies kept, and their bytes together.
 const MAX_BODIES: usize = 1_024;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -39,17 +47,30 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 // === impl Bodies ===
 
 impl Bodies {
-    pub fn new(decoder: Arc<Decoder>, catalog: Arc<Catalog>) -> Bodies {
-        Bodies { decoder, catalog, kept: Mutex::default() }
+    pub fn new(schemas: Schemas, catalog: Arc<Catalog>) -> Bodies {
+        Bodies { schemas, catalog, kept: Mutex::default() }
     }
 
     /// The body that a receiver sees for this delivery. The same for every attempt and every destination.
-    pub fn of(&self, delivery: &Delivery) -> Result<Bytes, String> {
+    ///
+    /// Waits for a schema that is not known here yet, as long as it takes: a registry that is down is no reason to count an
+    /// attempt as failed.
+    pub async fn of(&self, delivery: &Delivery) -> Result<Bytes, String> {
+        loop {
+            match self.now(delivery) {
+                Err(Unrendered::Needs(schema)) => self.schemas.insist(schema).await,
+                Err(Unrendered::Failed(why)) => return Err(why),
+                Ok(body) => return Ok(body),
+            }
+        }
+    }
+
+    fn now(&self, delivery: &Delivery) -> Result<Bytes, Unrendered> {
         if let Some(body) = self.kept().bodies.get(&delivery.position) {
             return Ok(body.clone());
         }
         // Not under the lock: two tasks may render the same event, which does no harm.
-        let body = render(&self.decoder, &self.catalog, delivery)?;
+        let body = render(self.schemas.decoder(), &self.catalog, delivery)?;
         self.kept().keep(&delivery.position, &body);
         Ok(body)
     }
@@ -76,13 +97,15 @@ impl Kept {
 }
 
 /// A bug that one event brings out must cost that event alone, as in the matcher.
-fn render(decoder: &Decoder, catalog: &Catalog, delivery: &Delivery) -> Result<Bytes, String> {
+fn render(decoder: &Decoder, catalog: &Catalog, delivery: &Delivery) -> Result<Bytes, Unrendered> {
     catch_unwind(AssertUnwindSafe(|| {
-        let read = decoder.again(delivery);
-        let event = read.map_err(|poison| format!("{}: {}", poison.reason.as_str(), poison.detail))?;
-        message::body(&event, delivery.recorded_at, catalog).map_err(|error| error.to_string())
+        let event = decoder.again(delivery).map_err(|unread| match unread {
+            Unread::Needs(schema) => Unrendered::Needs(schema),
+            Unread::Poison(poison) => Unrendered::Failed(poison.to_string()),
+        })?;
+        message::body(&event, delivery.recorded_at, catalog).map_err(|error| Unrendered::Failed(error.to_string()))
     }))
-    .unwrap_or_else(|_| Err("the event could not be rendered".to_owned()))
+    .unwrap_or_else(|_| Err(Unrendered::Failed("the event could not be rendered".to_owned())))
 }
 
 #[cfg(test)]
@@ -95,7 +118,7 @@ mod tests {
 
     fn bodies() -> Bodies {
         let catalog = Catalog::builtin();
-        Bodies::new(Arc::new(Decoder::new(catalog.clone(), BTreeMap::new(), None).unwrap()), catalog)
+        Bodies::new(Schemas::local(Decoder::new(catalog.clone(), BTreeMap::new(), None).unwrap()), catalog)
     }
 
     fn delivery(offset: i64, text: &str) -> Delivery {
@@ -122,36 +145,36 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_event_is_rendered_once_for_all_its_destinations() {
+    #[tokio::test]
+    async fn an_event_is_rendered_once_for_all_its_destinations() {
         let bodies = bodies();
-        let first = bodies.of(&delivery(1, "x")).unwrap();
+        let first = bodies.of(&delivery(1, "x")).await.unwrap();
         let other = Delivery { destination: DestinationId::new("other").unwrap(), ..delivery(1, "x") };
-        assert_eq!(first.as_ptr(), bodies.of(&other).unwrap().as_ptr());
-        assert_ne!(first, bodies.of(&delivery(2, "x")).unwrap());
+        assert_eq!(first.as_ptr(), bodies.of(&other).await.unwrap().as_ptr());
+        assert_ne!(first, bodies.of(&delivery(2, "x")).await.unwrap());
     }
 
-    #[test]
-    fn what_is_kept_is_bounded_by_count_and_by_bytes() {
+    #[tokio::test]
+    async fn what_is_kept_is_bounded_by_count_and_by_bytes() {
         let bodies = bodies();
         for offset in 0..2 * MAX_BODIES as i64 {
-            bodies.of(&delivery(offset, "x")).unwrap();
+            bodies.of(&delivery(offset, "x")).await.unwrap();
         }
         assert_eq!(bodies.kept().bodies.len(), MAX_BODIES);
         let long = "x".repeat(MAX_BYTES / 50);
         for offset in 10_000..10_100 {
-            bodies.of(&delivery(offset, &long)).unwrap();
+            bodies.of(&delivery(offset, &long)).await.unwrap();
         }
         let kept = bodies.kept();
         assert_eq!(kept.bytes, kept.bodies.values().map(Bytes::len).sum::<usize>());
         assert_eq!((kept.bodies.len(), kept.order.len()), (49, 49));
     }
 
-    #[test]
-    fn what_cannot_be_read_is_an_error_each_time() {
+    #[tokio::test]
+    async fn what_cannot_be_read_is_an_error_each_time() {
         let broken = Delivery { event: Bytes::from_static(b"{"), ..delivery(1, "x") };
         let bodies = bodies();
-        assert!(bodies.of(&broken).unwrap_err().starts_with("decode: "));
-        assert!(bodies.of(&broken).is_err());
+        assert!(bodies.of(&broken).await.unwrap_err().starts_with("decode: "));
+        assert!(bodies.of(&broken).await.is_err());
     }
 }

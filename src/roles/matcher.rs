@@ -7,8 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use tidings_core::{
-    codec::Decoder,
-    domain::Record,
+    codec::SchemaRef,
+    domain::{Record, TopicPartition},
     matcher::{Batch, Matcher, Options},
 };
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::{RoleError, directory::DirectoryView, seam::Seam, stop::Stop};
 use crate::{
     log::{Group, Input, Log, LogError, Member},
+    sources::Schemas,
     telemetry::{Readiness, facts},
 };
 
@@ -24,7 +25,7 @@ pub struct MatcherRole<L> {
     pub log: L,
     pub group: Group,
     pub view: DirectoryView,
-    pub decoder: Arc<Decoder>,
+    pub schemas: Schemas,
     pub options: Options,
     pub readiness: Readiness,
     pub seam: Seam<Batch>,
@@ -36,6 +37,8 @@ const BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// A log that has failed for this long makes the process not ready.
 const UNREADY_AFTER: Duration = Duration::from_secs(30);
+/// A schema that takes longer pauses the partitions. Before, the group is none the wiser.
+const PAUSE_AFTER: Duration = Duration::from_secs(1);
 
 // === impl MatcherRole ===
 
@@ -154,7 +157,17 @@ impl<L: Log> MatcherRole<L> {
         while !records.is_empty() {
             let started = Instant::now();
             let directory = self.view.current().ok_or(RoleError::NoDirectory)?;
-            let mut batch = matcher.step(&records, &directory, &self.decoder);
+            let mut batch = matcher.step(&records, &directory, self.schemas.decoder());
+            if let (0, Some(schema)) = (batch.taken, batch.needs) {
+                match self.settle(member, matcher, begun, patience, stop).await? {
+                    Settled::Committed => {}
+                    otherwise => return Ok(otherwise),
+                }
+                if !self.learn(schema, member, matcher, &mut records, patience, stop).await? {
+                    return Ok(Settled::Committed);
+                }
+                continue;
+            }
             self.seam.tamper(&mut batch);
             match self.settle(member, matcher, begun, patience, stop).await? {
                 Settled::Committed => {}
@@ -200,6 +213,93 @@ impl<L: Log> MatcherRole<L> {
         patience.served();
         begun.state_facts();
         Ok(Settled::Committed)
+    }
+
+    /// Waits for a schema with the records that need it in hand. A registry that is down is nobody's fault: nothing is passed
+    /// over, the partitions are paused, and the group goes on being polled, so that it does not take this member for dead.
+    ///
+    /// Answers whether to go on; `false` is the order to stop.
+    async fn learn(
+        &self,
+        schema: SchemaRef,
+        member: &mut L::Member,
+        matcher: &mut Matcher,
+        records: &mut Vec<Record>,
+        patience: &mut Patience,
+        stop: &mut Stop,
+    ) -> Result<bool, RoleError> {
+        let learned = self.schemas.insist(schema);
+        tokio::pin!(learned);
+        tokio::select! {
+            biased;
+            _ = stop.ordered() => return Ok(false),
+            () = &mut learned => return Ok(true),
+            _ = tokio::time::sleep(PAUSE_AFTER) => {}
+        }
+        while let Err(error) = member.pause().await {
+            wait_out(error, patience, stop).await?;
+            if stop.is_ordered() {
+                return Ok(false);
+            }
+        }
+        loop {
+            let input = tokio::select! {
+                biased;
+                _ = stop.ordered() => return Ok(false),
+                () = &mut learned => break,
+                input = member.next() => input,
+            };
+            match input {
+                // What was on its way when the partitions were paused.
+                Ok(Input::Records(more)) => records.extend(more),
+                // These come again, from the committed offsets on.
+                Ok(Input::Assigned(partitions)) => {
+                    matcher.forget();
+                    let partitions: Vec<_> = partitions.into_iter().map(|(partition, _)| partition).collect();
+                    give_up(records, &partitions);
+                    facts::partitions_assigned(ROLE, &partitions);
+                }
+                Ok(Input::Revoking(partitions)) => {
+                    matcher.forget();
+                    give_up(records, &partitions);
+                    member.release(&partitions).await?;
+                    facts::partitions_released(ROLE, &partitions);
+                }
+                Ok(Input::Lost(partitions)) => {
+                    matcher.forget();
+                    give_up(records, &partitions);
+                    facts::partitions_lost(ROLE, &partitions);
+                }
+                Err(LogError::Aborted(why)) => {
+                    matcher.forget();
+                    records.clear();
+                    facts::commit_aborted(ROLE, &why);
+                }
+                Err(error) => wait_out(error, patience, stop).await?,
+            }
+        }
+        while let Err(error) = member.resume().await {
+            wait_out(error, patience, stop).await?;
+            if stop.is_ordered() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Records of partitions that are no longer ours, or ours anew, are not ours to match.
+fn give_up(records: &mut Vec<Record>, partitions: &[TopicPartition]) {
+    records.retain(|record| !partitions.contains(&record.topic_partition()));
+}
+
+async fn wait_out(error: LogError, patience: &mut Patience, stop: &mut Stop) -> Result<(), RoleError> {
+    match error {
+        LogError::Unavailable(_) => {
+            patience.wait(&error, stop).await;
+            Ok(())
+        }
+        error => Err(error.into()),
     }
 }
 

@@ -6,7 +6,7 @@
 //! Reading order: [`stop`], [`clock`], [`directory`], [`matcher`], [`sender`], [`bodies`], [`editor`], [`replay`],
 //! [`seam`].
 
-mod bodies;
+pub mod bodies;
 pub mod clock;
 pub mod directory;
 pub mod editor;

@@ -10,7 +10,6 @@ use std::{
 
 use tidings_core::{
     catalog::Catalog,
-    codec::Decoder,
     directory::Directory,
     domain::{Day, Known, NotificationId, Record, TopicPartition},
     filter::Fault,
@@ -22,6 +21,7 @@ use tokio::sync::mpsc;
 use super::{Clock, DirectoryView, SystemClock};
 use crate::{
     log::{Appender, Log, LogError, Reader},
+    sources::Schemas,
     store::{Store, StoreError},
     telemetry::facts,
 };
@@ -33,7 +33,7 @@ pub struct Replays<L, S> {
     pub store: S,
     pub view: DirectoryView,
     pub catalog: Arc<Catalog>,
-    pub decoder: Arc<Decoder>,
+    pub schemas: Schemas,
     pub options: Options,
     /// The matchers' group: where it has not come yet, there is nothing to replay.
     pub group: String,
@@ -172,7 +172,10 @@ impl<L: Log, S: Store> Replays<L, S> {
                     Some(version) => fold.at(version).await?,
                     None => &newest,
                 };
-                batch.add(&matcher, record, directory, &self.decoder, SystemClock.now());
+                if let Some(schema) = self.schemas.decoder().needs(record) {
+                    self.schemas.insist(schema).await;
+                }
+                batch.add(&matcher, record, directory, self.schemas.decoder(), SystemClock.now());
                 (at.next, at.index_version) = (record.offset + 1, directory.version());
                 if batch.bytes() >= MAX_APPEND_BYTES {
                     self.settle(request, std::mem::take(&mut batch), &mut at, &mut appender).await?;

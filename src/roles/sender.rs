@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tidings_core::{
     catalog::Catalog,
-    codec::{self, DeadLetter, Decoder, Poison},
+    codec::{self, DeadLetter, Poison},
     domain::{Chance, Delivery, ErrorClass, NotificationId, Output, Record, Timestamp, TopicPartition, WriteBatch},
     sender::{Answered, Attempting, Effect, Flow, Incoming, Input, Loaded, Options, Sender},
 };
@@ -19,6 +19,7 @@ use crate::{
     channels::{Answer, Channel, Job},
     crash::{self, Point},
     log::{self, Group, Log, LogError, Member},
+    sources::Schemas,
     store::{Store, StoreError},
     telemetry::{Readiness, facts},
 };
@@ -33,7 +34,7 @@ pub struct SenderRole<L, S, Ch, Cl> {
     pub deliveries: Arc<str>,
     pub deadletters: Arc<str>,
     pub view: DirectoryView,
-    pub decoder: Arc<Decoder>,
+    pub schemas: Schemas,
     pub catalog: Arc<Catalog>,
     pub options: Options,
     /// Where jitter comes from.
@@ -100,7 +101,7 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> SenderRole<L, S, Ch, Cl> {
                 sender: Sender::new(self.options.clone()),
                 chance: Chance::new(seed),
                 member,
-                bodies: Arc::new(Bodies::new(self.decoder.clone(), self.catalog.clone())),
+                bodies: Arc::new(Bodies::new(self.schemas.clone(), self.catalog.clone())),
                 jobs: JoinSet::new(),
                 uncommitted: BTreeMap::new(),
                 paused: false,
@@ -411,7 +412,7 @@ async fn attempt<Ch: Channel, Cl: Clock>(
     attempting: Attempting,
 ) -> Answered {
     let Attempting { attempt, destination, delivery } = attempting;
-    let body = match bodies.of(&delivery) {
+    let body = match bodies.of(&delivery).await {
         Ok(body) => body,
         Err(message) => return unsendable(clock.now(), message),
     };

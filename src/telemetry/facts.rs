@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 use tidings_core::{
-    codec::Poison,
+    codec::{Poison, SchemaRef},
     domain::{Attempt, ErrorClass, NotificationId, Outcome, Position, TopicPartition, WriteBatch},
 };
 
@@ -58,6 +58,32 @@ pub fn batch_matched(matched: Matched) {
 pub fn dead_lettered(position: &Position, reason: &'static str, detail: &str) {
     counter!("tidings_deadlettered_total", "reason" => reason).increment(1);
     tracing::warn!(%position, reason, detail, "record set aside as a dead letter");
+}
+
+// --- Sources ---
+
+/// One question to the schema registry; `found` is `None` where it did not answer.
+pub fn registry_asked(found: Option<bool>, took: Duration) {
+    let result = match found {
+        Some(true) => "found",
+        Some(false) => "absent",
+        None => "unavailable",
+    };
+    counter!("tidings_registry_requests_total", "result" => result).increment(1);
+    histogram!("tidings_registry_request_seconds").record(took);
+}
+
+/// What has come of a question. A schema that is absent or cannot be read with makes its records dead letters.
+pub fn schema_learned(schema: &SchemaRef, is_there: bool, is_usable: bool) {
+    match (is_there, is_usable) {
+        (true, true) => tracing::info!(%schema, "schema learned"),
+        (true, false) => tracing::warn!(%schema, "the registry's schema cannot be read with; its records say why"),
+        (false, _) => tracing::warn!(%schema, "the registry has no such schema"),
+    }
+}
+
+pub fn registry_failed(schema: &SchemaRef, error: &dyn std::error::Error) {
+    tracing::warn!(%schema, %error, "a schema could not be fetched; records that need it wait");
 }
 
 pub fn dead_letters_retried(count: usize) {
@@ -279,6 +305,9 @@ mod tests {
         batch_matched(Matched::default());
         dead_lettered(&position, "decode", "");
         dead_letters_retried(1);
+        registry_asked(None, Duration::from_millis(3));
+        schema_learned(&SchemaRef::Id(1), false, false);
+        registry_failed(&SchemaRef::Id(1), &crate::log::LogError::Unavailable(String::new()));
         replayed(&TopicPartition { topic: "t".into(), partition: 0 }, 1, 1, false);
         commit_aborted("match", "");
         directory_folded("match", 1, 1, 1, 0);

@@ -49,6 +49,12 @@ pub const METRICS: &[Metric] = &[
     ),
     counter("tidings_matched_total", &[], "Notifications made by matchers."),
     counter("tidings_deadlettered_total", &["reason"], "Records set aside in the dead-letter topic."),
+    counter(
+        "tidings_registry_requests_total",
+        &["result"],
+        "Schemas asked for at the registry: `found`, `absent`, or `unavailable` where it did not answer.",
+    ),
+    histogram("tidings_registry_request_seconds", &[], "Fetching one schema with all that it refers to."),
     counter("tidings_deadletters_retried_total", &[], "Dead letters fed in again."),
     counter("tidings_replayed_total", &[], "Notifications handed over again by replays that have finished."),
     histogram("tidings_match_batch_seconds", &[], "Matching and committing one batch."),

@@ -15,6 +15,7 @@ use tidings::{
     },
     roles::{Stopper, directory::follower, editor::editor, replay::Replays, stop_pair},
     secrets::KeyRing,
+    sources::Schemas,
     store::sqlite::{self, Sqlite},
     telemetry::{self, Readiness},
 };
@@ -68,13 +69,13 @@ impl Api {
         tokio::spawn(following.run(stop.clone(), |_| {}));
         tokio::spawn(task.run(stop.clone()));
         view.ready().await.unwrap();
-        let decoder = Arc::new(Decoder::new(catalog.clone(), Default::default(), None).unwrap());
+        let schemas = Schemas::local(Decoder::new(catalog.clone(), Default::default(), None).unwrap());
         let replays = Replays {
             log: log.clone(),
             store: store.clone(),
             view: view.clone(),
             catalog: catalog.clone(),
-            decoder: decoder.clone(),
+            schemas: schemas.clone(),
             options: matcher::Options {
                 deliveries: topics.deliveries.clone(),
                 deadletters: topics.dead_letters.clone(),
@@ -96,7 +97,7 @@ impl Api {
             store: store.clone(),
             view,
             editor,
-            decoder,
+            schemas,
             catalog,
             keys: Arc::new(KeyRing::load_or_create(&settings.keys_file()).unwrap()),
             topics,

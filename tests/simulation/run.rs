@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tidings::{
     log::{BatchLimits, Group, Outputs},
     roles::{Stopper, directory::follower, matcher::MatcherRole, seam::Seam, sender::SenderRole, stop_pair},
+    sources::Schemas,
     telemetry::Readiness,
 };
 use tidings_core::{
@@ -61,7 +62,7 @@ struct Life {
 struct Cluster {
     world: World,
     catalog: Arc<Catalog>,
-    decoder: Arc<Decoder>,
+    schemas: Schemas,
     outputs: Outputs,
     lives: Vec<Option<Life>>,
     chance: Chance,
@@ -92,7 +93,7 @@ async fn run_in_time(seed: u64, sabotage: Option<Sabotage>) -> Report {
     let mut cluster = Cluster {
         world: world.clone(),
         catalog,
-        decoder: Arc::new(decoder),
+        schemas: Schemas::local(decoder),
         outputs: if transactional { Outputs::Transactional } else { Outputs::AtLeastOnce },
         lives: (0..MATCHERS + SENDERS).map(|_| None).collect(),
         chance: Chance::new(seed ^ 0xFA17),
@@ -314,7 +315,7 @@ impl Cluster {
                     log,
                     group,
                     view,
-                    decoder: self.decoder.clone(),
+                    schemas: self.schemas.clone(),
                     options: matcher_options(),
                     readiness,
                     seam: matcher_seam(&self.world),
@@ -331,7 +332,7 @@ impl Cluster {
                     deliveries: topics().deliveries.clone(),
                     deadletters: topics().deadletters.clone(),
                     view,
-                    decoder: self.decoder.clone(),
+                    schemas: self.schemas.clone(),
                     catalog: self.catalog.clone(),
                     options: sender_options(),
                     seed: self.chance.next_u64(),

@@ -137,6 +137,10 @@ impl Log for SimLog {
         Ok(found.collect())
     }
 
+    async fn topic_names(&self) -> Result<Vec<Arc<str>>, LogError> {
+        Ok(self.world.state().topics.keys().cloned().collect())
+    }
+
     async fn create_topic(&self, spec: TopicSpec) -> Result<bool, LogError> {
         self.world.create_topic(&spec.name, spec.partitions);
         Ok(true)

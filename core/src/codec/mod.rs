@@ -8,26 +8,46 @@
 //! Reading order:
 //!
 //! - [`source`]: a record of an events topic → [`Event`](crate::domain::Event).
+//! - [`framing`]: what a record is; [`mapping`]: how one kind of producer is read; [`envelope`], [`attributes`]: what is in it,
+//!   and within which bounds; [`types`]: what the catalog knows by name.
 //! - [`json`], [`avro`]: the two encodings, read defensively.
-//! - [`tape`]: JSON again, as the matcher looks at it.
+//! - [`read`]: an event as the matcher takes it; [`tape`]: the JSON that it looks at.
+//! - [`registered`]: schemas as a registry has them; [`learned`]: those that are known; [`evolution`]: data of an older one.
 //! - [`delivery`]: records of the deliveries topic.
 //! - [`deadletter`]: records of the dead-letter topic.
 
+pub mod attributes;
 pub mod avro;
 pub mod deadletter;
 pub mod delivery;
+pub mod envelope;
+pub mod evolution;
+pub mod framing;
 pub mod json;
+pub mod learned;
+pub mod mapping;
+pub mod read;
+pub mod registered;
 pub mod source;
 pub mod tape;
+pub mod types;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod source_tests;
 
 use std::fmt;
 
 pub use deadletter::{DeadLetter, dead_letter, original_headers};
 pub use delivery::{decode_delivery, decode_shared_delivery, encode_delivery};
-pub use source::{Decoded, Decoder, MAX_EVENT_BYTES, Read};
+pub use framing::SchemaRef;
+pub use mapping::Source;
+pub use read::Read;
+pub use registered::Registered;
+pub use source::{Decoded, Decoder, MAX_EVENT_BYTES, Recipe, Unread};
 
 /// A record that cannot be used, and why: what a dead letter says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +96,8 @@ pub const REASONS: [Reason; 9] = [
 
 /// The longest [`Poison::detail`], in bytes.
 pub const MAX_DETAIL: usize = 1024;
+/// What an error shows of a value that it refuses, in bytes.
+const SHOWN: usize = 64;
 
 // === impl Poison ===
 
@@ -110,4 +132,14 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+fn bad_field(name: &str, reason: &str) -> Poison {
+    Poison::new(Reason::BadField, format!("{name}: {reason}"))
+}
+
+/// The beginning of a value, quoted.
+fn shown(value: impl ToString) -> String {
+    let text = value.to_string();
+    format!("{:?}", &text[..text.floor_char_boundary(SHOWN)])
 }

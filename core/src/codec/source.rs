@@ -1,31 +1,59 @@
 //! A record of an events topic → an event.
 //!
-//! The first byte says the format: `{` (or JSON white space) is JSON, 0x00 is Avro with Confluent framing. JSON is
-//! either a CloudEvent in structured mode (it has `specversion`) or the plain envelope
-//! `{"team", "type", "id"?, "source"?, "time"?, "subject"?, "data"?}`; their attributes have the same names, so that
-//! one code reads both. Avro carries the event's data alone: its type comes from the schema id, the other attributes
-//! from the headers `ce_team`, `ce_id`, `ce_source`, `ce_time` and `ce_subject` of CloudEvents' binary mode.
+//! A record is read in four steps: [`framing`](super::framing) says its format, the format's reader makes JSON of it (with
+//! the writer's schema where there is one), [`mapping`](super::mapping) finds attributes and data in that, and
+//! [`attributes`](super::attributes) holds them to their bounds.
+//!
+//! Where nothing is configured: JSON is a CloudEvent in structured mode (it has `specversion`) or the plain envelope
+//! `{"team", "type", "id"?, "source"?, "time"?, "subject"?, "data"?}`, whose attributes have the same names. Avro, and
+//! anything in CloudEvents' binary mode, is the data alone; the attributes are in the headers `ce_team`, `ce_id` and so on,
+//! and an Avro record's type is that of its schema.
+//!
+//! The way back, from a delivery to its event, has the untouched value and the delivery's attributes, but neither headers
+//! nor the configuration of then. So the [codec](Decoded::codec) that a delivery carries says all else: the format, the
+//! schema where the headers named it, and where the data is: `json`, `json#/payload`, `confluent_avro:17`.
 
-use std::{collections::BTreeMap, collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
-    Poison, Reason, avro, json,
-    tape::{Tape, View},
+    Poison, Reason,
+    attributes::{Attributes, Usual, event_type},
+    avro, bad_field,
+    envelope::{data_at, envelope, envelope_data, json_body, looks_like_an_envelope},
+    framing::{self, CONFLUENT_FRAME, Frame, Headers, IdPlace, SchemaRef},
+    json,
+    learned::{Learned, Lesson},
+    mapping::{Pointer, Source, TopicPattern},
+    registered::{Body, Registered, Writer, fingerprints},
+    shown,
+    types::{Schema, Types},
 };
 use crate::{
     catalog::{Catalog, Shape},
-    domain::{Delivery, Event, Record, TeamId, Timestamp},
+    domain::{Delivery, Event, Record, TeamId},
 };
 
 /// Reads source records. Built once per configuration; shared by all matchers and senders.
 #[derive(Clone, Debug)]
 pub struct Decoder {
-    /// By Confluent schema id.
-    schemas: HashMap<u32, Schema>,
-    default_team: Option<TeamId>,
+    /// In the order of the configuration.
+    sources: Vec<Source>,
+    /// What begins the names of topics that no pattern means; empty: nothing does.
+    own_prefix: String,
+    /// For topics of no source.
+    usual: Source,
+    pub(super) types: Types,
+    /// By Confluent schema id, as the configuration maps them. These are the catalog's own schemas.
+    mapped: HashMap<u32, Schema>,
+    /// By the fingerprint of single objects.
+    objects: HashMap<[u8; 8], Schema>,
+    /// `None`: there is no registry, and what is not mapped is unknown.
+    registry: Option<Learned>,
 }
 
 /// An event, and the format it was in.
@@ -33,119 +61,144 @@ pub struct Decoder {
 pub struct Decoded {
     pub event: Event,
     /// Goes into [`Delivery::codec`], so that [`Decoder::again`] finds the way back.
-    pub codec: &'static str,
+    pub codec: Arc<str>,
 }
 
-/// An event as the matcher takes it.
-#[derive(Clone, Debug)]
-pub struct Read<'a> {
-    pub decoded: Decoded,
-    /// The data where it stands in the record. `None` if it had to be taken out: then it is the event's.
-    pub data: Option<View<'a>>,
+/// Why a record was not read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unread {
+    /// It cannot be, and never will.
+    #[error(transparent)]
+    Poison(#[from] Poison),
+    /// It can be once this schema has been [learned](Decoder::learn).
+    #[error("schema {0} has not been fetched from the registry yet")]
+    Needs(SchemaRef),
+}
+
+/// What a decoder is built from.
+#[derive(Clone, Debug, Default)]
+pub struct Recipe {
+    pub sources: Vec<Source>,
+    /// What Tidings' own topics begin with: a source has to name one of them to read it.
+    pub own_prefix: String,
+    /// Confluent schema id → key of the catalog, for schemas that are the catalog's own.
+    pub schema_ids: BTreeMap<u32, String>,
+    /// For records of topics that no source is for.
+    pub default_team: Option<TeamId>,
+    /// Whether schemas can be [learned](Decoder::learn).
+    pub registry: bool,
 }
 
 /// JSON: CloudEvents structured mode or the plain envelope.
 pub const JSON: &str = "json";
-/// Avro with Confluent framing: 0x00, schema id as 32 bits big-endian, datum.
+/// JSON behind Confluent's framing.
+pub const CONFLUENT_JSON: &str = "confluent_json";
+/// Avro with Confluent framing: 0x00, schema id as 32 bits big-endian, datum; with an argument, the datum alone.
 pub const CONFLUENT_AVRO: &str = "confluent_avro";
+/// Avro single-object encoding.
+pub const AVRO_OBJECT: &str = "avro_object";
+/// An Avro datum of the catalog's schema with the fingerprint that is the argument.
+pub const AVRO: &str = "avro";
 
 /// The largest event, in bytes: with its envelope it fits a delivery and a dead letter of 2 MiB.
 pub const MAX_EVENT_BYTES: usize = 768 * 1024;
-/// The longest event id, in bytes.
-pub const MAX_ID: usize = 256;
-/// The longest source, in bytes.
-pub const MAX_SOURCE: usize = 512;
-/// The longest event type, in bytes; of `A-Z a-z 0-9 . _ -`.
-pub const MAX_TYPE: usize = 256;
-/// The longest subject, in bytes.
-pub const MAX_SUBJECT: usize = 1024;
 
-/// What an error shows of a value that it refuses, in bytes.
-const SHOWN: usize = 64;
-
-#[derive(Clone, Debug)]
-struct Schema {
-    event_type: Arc<str>,
-    shape: Arc<Shape>,
+/// A value made JSON.
+struct Opened {
+    value: Value,
+    /// Whether it holds the attributes too.
+    is_envelope: bool,
+    /// What its schema says that it is, the best first.
+    names: Named,
+    /// Whether it is Avro of another schema than the catalog's, which may have to complete it.
+    is_foreign: bool,
+    codec: Codec,
 }
 
-/// The attributes of an event as they came.
-#[derive(Default)]
-struct Attributes<'a> {
-    team: Option<&'a str>,
-    id: Option<&'a str>,
-    source: Option<&'a str>,
-    time: Option<&'a str>,
-    subject: Option<&'a str>,
+enum Named {
+    Nothing,
+    Key(Arc<str>),
+    Writer(Arc<Writer>),
 }
 
-/// What the first byte says.
-enum Format {
-    Json,
-    Confluent,
+/// A format with its argument; where the data is comes after it.
+enum Codec {
+    Plain(&'static str),
+    With(&'static str, String),
 }
 
 // === impl Decoder ===
 
 impl Decoder {
-    /// `schema_ids` gives the catalog key of each Confluent schema id; `default_team` is for records that name none.
+    /// Without sources and registry: `schema_ids` gives the catalog key of each Confluent schema id; `default_team` is for
+    /// records that name none.
     pub fn new(
         catalog: Arc<Catalog>,
         schema_ids: BTreeMap<u32, String>,
         default_team: Option<TeamId>,
     ) -> Result<Decoder, String> {
-        let schema = |(id, key): (u32, String)| match catalog.get(&key) {
-            Some(known) => Ok((id, Schema { event_type: key.into(), shape: known.shape.clone() })),
-            None => Err(format!("schema id {id} is mapped to {key:?}, which the catalog does not know")),
-        };
-        Ok(Decoder { schemas: schema_ids.into_iter().map(schema).collect::<Result<_, _>>()?, default_team })
+        let recipe = Recipe { schema_ids, default_team, ..Recipe::default() };
+        Decoder::of(&catalog, recipe).map_err(|faults| faults.join("; "))
+    }
+
+    /// Every fault is a type that the catalog does not know.
+    pub fn of(catalog: &Catalog, recipe: Recipe) -> Result<Decoder, Vec<String>> {
+        let types = Types::of(catalog);
+        let mut faults = Vec::new();
+        let mut mapped = HashMap::new();
+        for (id, key) in recipe.schema_ids {
+            match types.schemas.get(key.as_str()) {
+                Some(schema) => {
+                    mapped.insert(id, schema.clone());
+                }
+                None => faults.push(format!("schema id {id} is mapped to {key:?}, which the catalog does not know")),
+            }
+        }
+        for (index, source) in recipe.sources.iter().enumerate() {
+            for (outside, key) in source.types.iter().filter(|(_, key)| !types.schemas.contains_key(key.as_str())) {
+                faults.push(format!("source[{index}].types.{outside}: found {key:?}, which the catalog does not know"));
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let any: TopicPattern = "*".parse().map_err(|allowed: &str| vec![allowed.to_owned()])?;
+        let fingerprinted = catalog.types().flat_map(|known| {
+            let schema = types.schemas.get(known.key.as_str());
+            schema.into_iter().flat_map(|schema| fingerprints(&known.schema).into_iter().map(|f| (f, schema.clone())))
+        });
+        Ok(Decoder {
+            sources: recipe.sources,
+            own_prefix: recipe.own_prefix,
+            usual: Source { default_team: recipe.default_team, ..Source::usual(any) },
+            objects: fingerprinted.collect(),
+            types,
+            mapped,
+            registry: recipe.registry.then(Learned::default),
+        })
     }
 
     /// Reads the event of a record. Tombstones are the caller's to skip.
-    pub fn decode(&self, record: &Record) -> Result<Decoded, Poison> {
+    pub fn decode(&self, record: &Record) -> Result<Decoded, Unread> {
         let value = record.value.as_deref().unwrap_or_default();
-        match format(value)? {
-            Format::Json => {
-                let envelope = envelope(value)?;
-                let attributes = Attributes::of_envelope(&envelope)?;
-                let event_type = match attribute(&envelope, "type")? {
-                    Some(text) => event_type(text)?,
-                    None => return Err(bad_field("type", "is missing")),
-                };
-                let event = self.event(record, attributes, event_type)?;
-                Ok(Decoded { event: Event { data: data(envelope)?, ..event }, codec: JSON })
+        check_size(value)?;
+        let source = self.source(&record.topic);
+        let headers = Headers::of(record)?;
+        let opened = match framing::recognise(value, &headers, source.format)? {
+            Frame::Json(text) => Opened::json(text, &headers, source)?,
+            Frame::Registered { schema, place, payload } => self.registered(schema, place, payload, source)?,
+            Frame::SingleObject { fingerprint, datum } => {
+                let schema = self.object(&fingerprint)?;
+                Opened::of_catalog(schema, datum, Codec::Plain(AVRO_OBJECT))?
             }
-            Format::Confluent => {
-                let (schema, datum) = self.frame(value)?;
-                let event = self.event(record, Attributes::of_headers(record), schema.event_type.clone())?;
-                Ok(Decoded { event: Event { data: datum_data(schema, datum)?, ..event }, codec: CONFLUENT_AVRO })
-            }
-        }
-    }
-
-    /// The same without taking the data out, where that is possible: which it is for all but unusual JSON.
-    pub fn read<'a>(&self, record: &'a Record, tape: &'a mut Tape) -> Result<Read<'a>, Poison> {
-        let value = record.value.as_deref().unwrap_or_default();
-        if let Ok(Format::Json) = format(value)
-            && let Ok(document) = tape.read_json(value)
-            && let Some(envelope) = Envelope::of(document)
-        {
-            let event = self.event(record, envelope.attributes, event_type(envelope.event_type)?)?;
-            return Ok(Read { decoded: Decoded { event, codec: JSON }, data: Some(envelope.data) });
-        }
-        Ok(Read { decoded: self.decode(record)?, data: None })
+            Frame::Bare(datum) => self.bare(record, &headers, source, datum)?,
+        };
+        Ok(self.event(record, &headers, source, opened)?)
     }
 
     /// The event behind a delivery: attributes from the delivery, data from the untouched bytes.
-    pub fn again(&self, delivery: &Delivery) -> Result<Event, Poison> {
-        let data = match delivery.codec.as_ref() {
-            JSON => data(envelope(&delivery.event)?)?,
-            CONFLUENT_AVRO => {
-                let (schema, datum) = self.frame(&delivery.event)?;
-                datum_data(schema, datum)?
-            }
-            other => return Err(Poison::new(Reason::BadFrame, format!("{other:?} is no format"))),
-        };
+    pub fn again(&self, delivery: &Delivery) -> Result<Event, Unread> {
+        let data = self.data_again(&delivery.codec, &delivery.event, &delivery.event_type)?;
         Ok(Event {
             team: delivery.team.clone(),
             id: delivery.event_id.clone(),
@@ -157,197 +210,315 @@ impl Decoder {
         })
     }
 
-    fn frame<'v>(&self, value: &'v [u8]) -> Result<(&Schema, &'v [u8]), Poison> {
-        let Some(([0, id @ ..], datum)) = value.split_first_chunk::<5>() else {
-            let detail = format!("{} bytes; the Confluent framing takes 5", value.len());
-            return Err(Poison::new(Reason::BadFrame, detail));
+    fn data_again(&self, codec: &str, value: &[u8], event_type: &str) -> Result<Value, Unread> {
+        let no_format = || Poison::new(Reason::BadFrame, format!("{} is no format", shown(codec)));
+        let (format, pointer) = match codec.split_once('#') {
+            Some((format, pointer)) => (format, Some(pointer.parse::<Pointer>().map_err(|_| no_format())?)),
+            None => (codec, None),
         };
-        let id = u32::from_be_bytes(*id);
-        let schema = self.schemas.get(&id);
-        let unknown = || Poison::new(Reason::UnknownSchema, format!("schema id {id} is not mapped to an event type"));
-        Ok((schema.ok_or_else(unknown)?, datum))
+        let (name, argument) = format.split_once(':').map_or((format, None), |(name, rest)| (name, Some(rest)));
+        let headers = Headers::default();
+        let (value, is_foreign) = match (name, argument) {
+            (JSON | CONFLUENT_JSON, None) => {
+                let text = if name == JSON { value } else { value.get(CONFLUENT_FRAME..).unwrap_or_default() };
+                return Ok(match pointer {
+                    None => envelope_data(envelope(text)?)?,
+                    Some(pointer) => data_at(&pointer, json_body(text)?)?,
+                });
+            }
+            (CONFLUENT_AVRO, argument) => {
+                let (schema, datum) = match argument {
+                    Some(text) => (SchemaRef::parse(text).ok_or_else(no_format)?, value),
+                    None => match framing::recognise(value, &headers, super::mapping::Format::Confluent)? {
+                        Frame::Registered { schema, payload, .. } => (schema, payload),
+                        _ => return Err(no_format().into()),
+                    },
+                };
+                match self.writer(schema)? {
+                    Found::Catalog(known) => (datum_json(&known.shape, datum, &known.event_type)?, false),
+                    Found::Writer(writer) => match &writer.body {
+                        Body::Avro(shape) => (datum_json(shape, datum, event_type)?, true),
+                        Body::Json => return Err(no_format().into()),
+                    },
+                }
+            }
+            (AVRO_OBJECT, None) => match framing::recognise(value, &headers, super::mapping::Format::AvroObject)? {
+                Frame::SingleObject { fingerprint, datum } => {
+                    let known = self.object(&fingerprint)?;
+                    (datum_json(&known.shape, datum, &known.event_type)?, false)
+                }
+                _ => return Err(no_format().into()),
+            },
+            (AVRO, Some(fingerprint)) => {
+                let fingerprint = u64::from_str_radix(fingerprint, 16).map_err(|_| no_format())?.to_be_bytes();
+                let known = self.object(&fingerprint)?;
+                (datum_json(&known.shape, value, &known.event_type)?, false)
+            }
+            _ => return Err(no_format().into()),
+        };
+        let data = data_at(&pointer.unwrap_or_else(Pointer::whole), value)?;
+        Ok(if is_foreign { self.completed(data, event_type) } else { data })
     }
 
-    /// Checks the attributes and fills in what is missing; the data comes later.
-    fn event(&self, record: &Record, found: Attributes<'_>, event_type: Arc<str>) -> Result<Event, Poison> {
-        let team = match found.team {
-            Some(text) => TeamId::new(text).map_err(|e| bad_field("team", &e.to_string()))?,
-            None => self
-                .default_team
-                .clone()
-                .ok_or_else(|| Poison::new(Reason::NoTeam, "the event names no team, and its source has no default"))?,
+    /// The schema that must be learned before this record can be read; nothing is said of records that are poison anyway.
+    pub fn needs(&self, record: &Record) -> Option<SchemaRef> {
+        let learned = self.registry.as_ref()?;
+        let value = record.value.as_deref()?;
+        let headers = Headers::of(record).ok()?;
+        match framing::recognise(value, &headers, self.source(&record.topic).format).ok()? {
+            Frame::Registered { schema, .. } => {
+                let known = self.mapped_schema(&schema).is_some() || learned.get(&schema).is_some();
+                (!known).then_some(schema)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a schema has been learned, be it that there is none.
+    pub fn has_learned(&self, schema: &SchemaRef) -> bool {
+        self.registry.as_ref().is_some_and(|learned| learned.get(schema).is_some())
+    }
+
+    /// Takes in what a registry says of a schema, and tells whether its records can be read now: where there is none, or it
+    /// cannot be read with, they are poison until it is [forgotten](Decoder::forget).
+    pub fn learn(&self, schema: SchemaRef, registered: Option<&Registered>) -> bool {
+        let Some(learned) = &self.registry else { return false };
+        let lesson = match registered.map(Writer::compile) {
+            None => Lesson::Absent,
+            Some(Ok(writer)) => Lesson::Writer(Arc::new(writer)),
+            Some(Err(reason)) => Lesson::Unusable(reason.into()),
         };
-        let id = match found.id {
-            Some(text) => bounded("id", text, MAX_ID)?,
-            None => record.position().to_string().into(),
+        let is_usable = matches!(lesson, Lesson::Writer(_));
+        learned.learn(schema, lesson);
+        is_usable
+    }
+
+    /// Asks again for a schema the next time that it is needed.
+    pub fn forget(&self, schema: &SchemaRef) {
+        if let Some(learned) = &self.registry {
+            learned.forget(schema);
+        }
+    }
+
+    /// Whether a schema by itself, without the subjects that it was registered under, says the event type.
+    pub fn is_named(&self, registered: &Registered) -> bool {
+        // Of one that cannot be read the name does not matter.
+        let Ok(writer) = Writer::compile(registered) else { return true };
+        let means = |source: &Source| writer.names.iter().any(|name| self.types.key(source, name).is_some());
+        self.sources.iter().chain([&self.usual]).any(means)
+    }
+
+    /// The source that names the topic, or else the first whose pattern means it.
+    pub(super) fn source(&self, topic: &str) -> &Source {
+        let find = |is_pattern: bool| {
+            self.sources.iter().find(|s| s.topic.is_pattern() == is_pattern && s.topic.matches(topic))
         };
-        let source = match found.source {
-            Some(text) => bounded("source", text, MAX_SOURCE)?,
-            None => record.topic.clone(),
+        let is_own = !self.own_prefix.is_empty() && topic.starts_with(&self.own_prefix);
+        find(false).or_else(|| if is_own { None } else { find(true) }).unwrap_or(&self.usual)
+    }
+
+    fn mapped_schema(&self, schema: &SchemaRef) -> Option<&Schema> {
+        match schema {
+            SchemaRef::Id(id) => self.mapped.get(id),
+            SchemaRef::Guid(_) => None,
+        }
+    }
+
+    fn object(&self, fingerprint: &[u8; 8]) -> Result<&Schema, Poison> {
+        let unknown = || {
+            let shown = u64::from_be_bytes(*fingerprint);
+            Poison::new(Reason::UnknownSchema, format!("no schema of the catalog has the fingerprint {shown:016x}"))
         };
-        let time = found.time.map(|text| {
-            let wrong = || bad_field("time", &format!("found {}; RFC 3339 is wanted", shown(text)));
-            Timestamp::parse(text).ok_or_else(wrong)
-        });
-        let subject = found.subject.map(|text| bounded("subject", text, MAX_SUBJECT));
-        Ok(Event {
-            team,
-            id,
-            source,
-            event_type,
-            time: time.transpose()?,
-            subject: subject.transpose()?,
-            data: Value::Null,
-        })
+        self.objects.get(fingerprint).ok_or_else(unknown)
+    }
+
+    fn writer(&self, schema: SchemaRef) -> Result<Found<'_>, Unread> {
+        if let Some(known) = self.mapped_schema(&schema) {
+            return Ok(Found::Catalog(known));
+        }
+        let unknown = |detail: String| Unread::Poison(Poison::new(Reason::UnknownSchema, detail));
+        let Some(learned) = &self.registry else {
+            return Err(unknown(format!("schema id {schema} is not mapped to an event type")));
+        };
+        match learned.get(&schema) {
+            Some(Lesson::Writer(writer)) => Ok(Found::Writer(writer)),
+            Some(Lesson::Unusable(reason)) => Err(unknown(format!("schema {schema} cannot be read with: {reason}"))),
+            Some(Lesson::Absent) => Err(unknown(format!("the registry has no schema {schema}"))),
+            None => Err(Unread::Needs(schema)),
+        }
+    }
+
+    fn registered(&self, schema: SchemaRef, place: IdPlace, payload: &[u8], source: &Source) -> Result<Opened, Unread> {
+        let avro = match place {
+            IdPlace::Value => Codec::Plain(CONFLUENT_AVRO),
+            IdPlace::Header => Codec::With(CONFLUENT_AVRO, schema.to_string()),
+        };
+        let writer = match self.writer(schema)? {
+            Found::Catalog(known) => return Ok(Opened::of_catalog(known, payload, avro)?),
+            Found::Writer(writer) => writer,
+        };
+        let (value, is_envelope, codec) = match &writer.body {
+            Body::Avro(shape) => {
+                let name = writer.names.first().map_or("", String::as_str);
+                (datum_json(shape, payload, name)?, false, avro)
+            }
+            Body::Json => {
+                let value = json::parse(payload)?;
+                let is_envelope = source.data.is_none() && looks_like_an_envelope(&value);
+                let name = if place == IdPlace::Value { CONFLUENT_JSON } else { JSON };
+                (value, is_envelope, Codec::Plain(name))
+            }
+        };
+        // JSON is what its producer says: a default of ours would be put into its mouth.
+        let is_foreign = matches!(writer.body, Body::Avro(_));
+        Ok(Opened { value, is_envelope, is_foreign, codec, names: Named::Writer(writer) })
+    }
+
+    /// The type must be known from elsewhere, because it is what says the schema.
+    fn bare(&self, record: &Record, headers: &Headers<'_>, source: &Source, datum: &[u8]) -> Result<Opened, Poison> {
+        let found = match &source.event_type {
+            Some(place) => place.find("type", record, &Value::Null)?,
+            None => headers.event_type.map(str::to_owned),
+        };
+        let text = found.ok_or_else(|| bad_field("type", "is missing; Avro without framing needs it"))?;
+        let schema = self.types.key(source, &text).and_then(|key| self.types.schemas.get(&key));
+        let schema = schema.ok_or_else(|| {
+            let detail = format!("{} is no type of the catalog, which would have the schema", shown(&text));
+            Poison::new(Reason::UnknownSchema, detail)
+        })?;
+        let argument = format!("{:016x}", u64::from_be_bytes(schema.fingerprint));
+        Opened::of_catalog(schema, datum, Codec::With(AVRO, argument))
+    }
+
+    fn event(
+        &self,
+        record: &Record,
+        headers: &Headers<'_>,
+        source: &Source,
+        opened: Opened,
+    ) -> Result<Decoded, Poison> {
+        let Opened { value, is_envelope, names, is_foreign, codec } = opened;
+        let usual = match &value {
+            Value::Object(envelope) if is_envelope => Usual::Envelope(envelope),
+            _ => Usual::Headers(headers),
+        };
+        let attributes = Attributes::find(source, usual, record, &value)?;
+        let event_type = self.event_type(source, attributes.event_type.as_deref(), &names, headers)?;
+        let event = attributes.event(source, record, event_type)?;
+        let (data, place) = match (&source.data, value) {
+            (Some(pointer), value) => (data_at(pointer, value)?, Some(pointer.as_str())),
+            (None, Value::Object(envelope)) if is_envelope => (envelope_data(envelope)?, None),
+            (None, value) => {
+                // Avro's data is the whole datum anyway, and so it was written since the first version.
+                let place = matches!(codec, Codec::Plain(JSON | CONFLUENT_JSON)).then_some("");
+                (data_at(&Pointer::whole(), value)?, place)
+            }
+        };
+        let data = if is_foreign { self.completed(data, &event.event_type) } else { data };
+        Ok(Decoded { event: Event { data, ..event }, codec: codec.text(place) })
+    }
+
+    /// What the source says comes first, then what the record says, then what its schema is called.
+    fn event_type(
+        &self,
+        source: &Source,
+        said: Option<&str>,
+        names: &Named,
+        headers: &Headers<'_>,
+    ) -> Result<Arc<str>, Poison> {
+        let of_text = |text: &str| match self.types.key(source, text) {
+            Some(key) => Ok(key),
+            None => event_type(text),
+        };
+        match (said, names) {
+            (Some(text), _) => of_text(text),
+            (None, Named::Key(key)) => Ok(key.clone()),
+            (None, Named::Writer(writer)) => {
+                let known = writer.names.iter().find_map(|name| self.types.key(source, name));
+                match (known, headers.event_type.or(writer.names.first().map(String::as_str))) {
+                    (Some(key), _) => Ok(key),
+                    (None, Some(text)) => of_text(text),
+                    (None, None) => Err(bad_field("type", "is missing, and the schema has no name")),
+                }
+            }
+            (None, Named::Nothing) => Err(bad_field("type", "is missing")),
+        }
+    }
+
+    fn completed(&self, data: Value, event_type: &str) -> Value {
+        match (data, self.types.readers.get(event_type)) {
+            (Value::Object(mut object), Some(reader)) => {
+                reader.complete(&mut object);
+                Value::Object(object)
+            }
+            (data, _) => data,
+        }
     }
 }
 
-fn format(value: &[u8]) -> Result<Format, Poison> {
+/// Whose schema a payload is read with.
+enum Found<'d> {
+    Catalog(&'d Schema),
+    Writer(Arc<Writer>),
+}
+
+// === impl Unread ===
+
+impl From<Unread> for Poison {
+    /// For who cannot wait for a schema.
+    fn from(unread: Unread) -> Poison {
+        match unread {
+            Unread::Poison(poison) => poison,
+            needs => Poison::new(Reason::UnknownSchema, needs.to_string()),
+        }
+    }
+}
+
+// === impl Opened ===
+
+impl Opened {
+    fn json(text: &[u8], headers: &Headers<'_>, source: &Source) -> Result<Opened, Poison> {
+        // Where the source says where the data is, the value need be nobody's envelope.
+        let is_envelope = !headers.is_binary();
+        let value = match is_envelope && source.data.is_none() {
+            true => Value::Object(envelope(text)?),
+            false => json_body(text)?,
+        };
+        Ok(Opened { value, is_envelope, is_foreign: false, names: Named::Nothing, codec: Codec::Plain(JSON) })
+    }
+
+    fn of_catalog(schema: &Schema, datum: &[u8], codec: Codec) -> Result<Opened, Poison> {
+        let value = datum_json(&schema.shape, datum, &schema.event_type)?;
+        let names = Named::Key(schema.event_type.clone());
+        Ok(Opened { value, is_envelope: false, is_foreign: false, names, codec })
+    }
+}
+
+// === impl Codec ===
+
+impl Codec {
+    fn text(self, place: Option<&str>) -> Arc<str> {
+        match (self, place) {
+            (Codec::Plain(name), None) => name.into(),
+            (Codec::Plain(name), Some(place)) => format!("{name}#{place}").into(),
+            (Codec::With(name, argument), None) => format!("{name}:{argument}").into(),
+            (Codec::With(name, argument), Some(place)) => format!("{name}:{argument}#{place}").into(),
+        }
+    }
+}
+
+fn check_size(value: &[u8]) -> Result<(), Poison> {
     if value.len() > MAX_EVENT_BYTES {
         let detail = format!("{} bytes; at most {MAX_EVENT_BYTES} are read", value.len());
         return Err(Poison::new(Reason::TooLarge, detail));
     }
-    match value.first() {
-        Some(b'{' | b' ' | b'\t' | b'\r' | b'\n') => Ok(Format::Json),
-        Some(0) => Ok(Format::Confluent),
-        Some(byte) => Err(Poison::new(Reason::BadFrame, format!("no format begins with the byte 0x{byte:02x}"))),
-        None => Err(Poison::new(Reason::BadFrame, "the value is empty")),
-    }
+    Ok(())
 }
 
-fn envelope(value: &[u8]) -> Result<Map<String, Value>, Poison> {
-    let envelope = match json::parse(value)? {
-        Value::Object(envelope) => envelope,
-        other => return Err(bad_field("the event", &format!("found {}; an object is wanted", shown(&other)))),
-    };
-    match attribute(&envelope, "specversion")? {
-        None | Some("1.0") => Ok(envelope),
-        Some(other) => Err(bad_field("specversion", &format!("found {}; 1.0 is read", shown(other)))),
-    }
-}
-
-/// `null` counts as absent.
-fn attribute<'a>(envelope: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Poison> {
-    match envelope.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(other) => Err(bad_field(name, &format!("found {}; text is wanted", shown(other)))),
-    }
-}
-
-fn data(mut envelope: Map<String, Value>) -> Result<Value, Poison> {
-    if let Some(encoded) = attribute(&envelope, "data_base64")? {
-        let wrong = |e: base64::DecodeError| bad_field("data_base64", &e.to_string());
-        envelope.insert("data".to_owned(), json::parse(&BASE64_STANDARD.decode(encoded).map_err(wrong)?)?);
-    }
-    match envelope.swap_remove("data") {
-        Some(data @ Value::Object(_)) => Ok(data),
-        None | Some(Value::Null) => Ok(Value::Object(Map::new())),
-        Some(other) => Err(bad_field("data", &format!("found {}; an object is wanted", shown(&other)))),
-    }
-}
-
-fn datum_data(schema: &Schema, datum: &[u8]) -> Result<Value, Poison> {
-    avro::decode(&schema.shape, datum).map_err(|e| {
+/// `name` is for the complaint.
+fn datum_json(shape: &Shape, datum: &[u8], name: &str) -> Result<Value, Poison> {
+    avro::decode(shape, datum).map_err(|e| {
         let reason = if e == avro::Malformed::TooMany { Reason::TooLarge } else { Reason::Decode };
-        Poison::new(reason, format!("{}: {e}", schema.event_type))
+        Poison::new(reason, format!("{name}: {e}"))
     })
-}
-
-fn event_type(text: &str) -> Result<Arc<str>, Poison> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    match text.chars().find(|c| !allowed(*c)) {
-        Some(c) => Err(bad_field("type", &format!("found {c:?}; A-Z a-z 0-9 . _ - are allowed"))),
-        None => bounded("type", text, MAX_TYPE),
-    }
-}
-
-/// NUL is refused because PostgreSQL's text cannot hold it.
-fn bounded(name: &str, text: &str, max: usize) -> Result<Arc<str>, Poison> {
-    if text.is_empty() || text.len() > max {
-        return Err(bad_field(name, &format!("found {} bytes; 1 to {max} are allowed", text.len())));
-    }
-    if text.contains('\0') {
-        return Err(bad_field(name, "found a NUL character"));
-    }
-    Ok(text.into())
-}
-
-fn bad_field(name: &str, reason: &str) -> Poison {
-    Poison::new(Reason::BadField, format!("{name}: {reason}"))
-}
-
-/// The beginning of a value, quoted.
-fn shown(value: impl ToString) -> String {
-    let text = value.to_string();
-    format!("{:?}", &text[..text.floor_char_boundary(SHOWN)])
-}
-
-/// An envelope in which everything is as it should be.
-struct Envelope<'a> {
-    attributes: Attributes<'a>,
-    event_type: &'a str,
-    data: View<'a>,
-}
-
-// === impl Envelope ===
-
-impl<'a> Envelope<'a> {
-    /// `None` for whatever deserves a closer look: [`Decoder::decode`] knows what to say of it.
-    fn of(document: View<'a>) -> Option<Envelope<'a>> {
-        let mut attributes = Attributes::default();
-        let (mut event_type, mut data) = (None, None);
-        for (name, value) in document.members()? {
-            let place = match name {
-                "team" => &mut attributes.team,
-                "id" => &mut attributes.id,
-                "source" => &mut attributes.source,
-                "time" => &mut attributes.time,
-                "subject" => &mut attributes.subject,
-                "type" => &mut event_type,
-                "data" => {
-                    value.members()?;
-                    data = Some(value);
-                    continue;
-                }
-                "specversion" if value.as_str() != Some("1.0") => return None,
-                "data_base64" => return None,
-                _ => continue,
-            };
-            *place = if value.is_null() { None } else { Some(value.as_str()?) };
-        }
-        Some(Envelope { attributes, event_type: event_type?, data: data? })
-    }
-}
-
-// === impl Attributes ===
-
-impl<'a> Attributes<'a> {
-    fn of_envelope(envelope: &'a Map<String, Value>) -> Result<Attributes<'a>, Poison> {
-        Ok(Attributes {
-            team: attribute(envelope, "team")?,
-            id: attribute(envelope, "id")?,
-            source: attribute(envelope, "source")?,
-            time: attribute(envelope, "time")?,
-            subject: attribute(envelope, "subject")?,
-        })
-    }
-
-    /// One pass, since a record may have thousands of headers. Of a repeated header the last counts; one that is not
-    /// UTF-8 counts as absent.
-    fn of_headers(record: &'a Record) -> Attributes<'a> {
-        let mut found = Attributes::default();
-        for (name, value) in &record.headers {
-            let place = match name.as_str() {
-                "ce_team" => &mut found.team,
-                "ce_id" => &mut found.id,
-                "ce_source" => &mut found.source,
-                "ce_time" => &mut found.time,
-                "ce_subject" => &mut found.subject,
-                _ => continue,
-            };
-            *place = std::str::from_utf8(value).ok();
-        }
-        found
-    }
 }

@@ -24,7 +24,7 @@ use bytes::Bytes;
 pub use index_version::IndexVersion;
 
 use crate::{
-    codec::{self, DeadLetter, Decoded, Decoder, Poison, Read, Reason, tape::Tape},
+    codec::{self, DeadLetter, Decoded, Decoder, Poison, Read, Reason, SchemaRef, Unread, tape::Tape},
     directory::Directory,
     domain::{
         Day, Delivery, DestinationId, NotificationId, Output, Position, Record, Subscription, Timestamp, TopicPartition,
@@ -59,6 +59,8 @@ pub struct Batch {
     pub taken: usize,
     /// Records that became dead letters, and why.
     pub set_aside: Vec<(Position, Poison)>,
+    /// The schema without which the record after those taken cannot be read. It is neither written nor passed over.
+    pub needs: Option<SchemaRef>,
     pub counts: Counts,
 }
 
@@ -105,13 +107,18 @@ impl Matcher {
         self.recorded.clear();
     }
 
-    /// Matches records against one directory snapshot, in order, until all are taken or the batch is full.
+    /// Matches records against one directory snapshot, in order, until all are taken, the batch is full, or a schema is
+    /// missing.
     pub fn step(&mut self, records: &[Record], directory: &Directory, decoder: &Decoder) -> Batch {
         let mut batch = Batch::default();
         let mut next: BTreeMap<TopicPartition, (&Record, i64)> = BTreeMap::new();
         let mut bytes = 0;
         for (record, judged) in iter::zip(records, self.judge_all(records, directory, decoder)) {
             if bytes >= self.options.max_batch_bytes {
+                break;
+            }
+            if let Verdict::Needs(schema) = judged.verdict {
+                batch.needs = Some(schema);
                 break;
             }
             bytes += judged.bytes();
@@ -198,7 +205,8 @@ impl Matcher {
             self.deliveries(record, directory, decoder, tape, None, |delivery| outputs.push(self.output(&delivery)))
         }) {
             Ok(Matched { known_type }) => Judged { outputs, verdict: Verdict::Matched { known_type } },
-            Err(poison) => {
+            Err(Unread::Needs(schema)) => Judged { outputs: Vec::new(), verdict: Verdict::Needs(schema) },
+            Err(Unread::Poison(poison)) => {
                 Judged { outputs: vec![self.dead_letter(record, &poison)], verdict: Verdict::Poison(poison) }
             }
         }
@@ -213,7 +221,7 @@ impl Matcher {
         tape: &mut Tape,
         replayed_at: Option<Timestamp>,
         mut take: impl FnMut(Delivery),
-    ) -> Result<Matched, Poison> {
+    ) -> Result<Matched, Unread> {
         let Read { decoded: Decoded { event, codec }, data } = decoder.read(record, tape)?;
         let rules = match data {
             Some(data) => directory.matching_data(&event.team, &event.event_type, data),
@@ -222,7 +230,6 @@ impl Matcher {
         let fanout: usize = rules.iter().map(|rule| rule.destination_hashes.len()).sum();
         self.check_fanout(fanout, record)?;
         let day = event.time.unwrap_or(record.timestamp).day();
-        let codec: Arc<str> = codec.into();
         for rule in rules {
             let subscription = &rule.subscription;
             for (destination, hash) in iter::zip(&subscription.destinations, &rule.destination_hashes) {
@@ -297,6 +304,7 @@ enum Verdict {
     Tombstone,
     Matched { known_type: bool },
     Poison(Poison),
+    Needs(SchemaRef),
 }
 
 // === impl Judged ===
@@ -321,16 +329,18 @@ impl Batch {
                 self.counts.deliveries += outputs.len() as u64;
             }
             Verdict::Poison(poison) => self.set_aside.push((record.position(), poison)),
+            // Not a part of any batch.
+            Verdict::Needs(_) => {}
         }
         self.outputs.extend(outputs);
     }
 }
 
 /// A bug that one record brings out must not stop every other record of its partition.
-fn guarded<T>(decide: impl FnOnce() -> Result<T, Poison>) -> Result<T, Poison> {
+fn guarded<T>(decide: impl FnOnce() -> Result<T, Unread>) -> Result<T, Unread> {
     catch_unwind(AssertUnwindSafe(decide)).unwrap_or_else(|panic| {
         let detail = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-        Err(Poison::new(Reason::Panic, detail.unwrap_or("no message")))
+        Err(Poison::new(Reason::Panic, detail.unwrap_or("no message")).into())
     })
 }
 

@@ -214,7 +214,7 @@ fn row_19_an_event_with_too_many_matches_is_set_aside_and_never_split() {
 
 #[test]
 fn row_22_a_panic_costs_its_own_record_alone() {
-    let result: Result<(), Poison> = guarded(|| panic!("boom at {}", 7));
+    let result: Result<(), Poison> = guarded(|| panic!("boom at {}", 7)).map_err(Poison::from);
     let poison = result.unwrap_err();
     assert_eq!((poison.reason, poison.detail.as_str()), (Reason::Panic, "boom at 7"));
     assert_eq!(guarded(|| Ok(5)), Ok(5));

@@ -95,6 +95,13 @@ impl Cluster {
         }
     }
 
+    pub(super) fn topic_names(&self) -> Result<Vec<Arc<str>>, LogError> {
+        let metadata = self.query.fetch_metadata(None, REQUEST_TIMEOUT);
+        serve(&self.query);
+        let metadata = metadata.map_err(|error| log_error("asking for the list of topics", error))?;
+        Ok(metadata.topics().iter().map(|topic| topic.name().into()).collect())
+    }
+
     /// First and end offsets for a reader of committed records: the end is where the oldest open transaction starts.
     pub(super) fn bounds(&self, partition: &TopicPartition) -> Result<Bounds, LogError> {
         match self.partitions(&partition.topic)? {

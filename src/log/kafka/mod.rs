@@ -107,6 +107,11 @@ impl Log for KafkaLog {
         self.cluster.topics(names).await
     }
 
+    async fn topic_names(&self) -> Result<Vec<Arc<str>>, LogError> {
+        let cluster = self.cluster.clone();
+        blocking(move || cluster.topic_names()).await
+    }
+
     async fn create_topic(&self, spec: TopicSpec) -> Result<bool, LogError> {
         self.cluster.create_topic(spec).await
     }

@@ -228,6 +228,11 @@ impl Log for Local {
         Ok(names.iter().filter_map(|name| topics.get(name)).map(|topic| topic.state()).collect())
     }
 
+    async fn topic_names(&self) -> Result<Vec<Arc<str>>, LogError> {
+        let topics = self.shared.topics.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(topics.keys().cloned().collect())
+    }
+
     async fn create_topic(&self, spec: TopicSpec) -> Result<bool, LogError> {
         self.shared.ask(|reply| Request::Create { spec, reply }).await?
     }

@@ -1,0 +1,14 @@
+//! Where events come from: a schema registry that answers, lies, hangs and is away, and topics by pattern.
+//!
+//! The registry is [`stub`], so that it can fail on demand; a real one takes part in the tests of producers.
+//!
+//! Reading order: [`stub`], [`asking`] (one question), [`outage`] (a matcher and a sender that wait), [`patterns`], [`command`].
+
+mod asking;
+mod command;
+#[cfg(feature = "kafka")]
+#[path = "../support/kafka.rs"]
+mod kafka;
+mod outage;
+mod patterns;
+mod stub;
