@@ -13,6 +13,7 @@ pub mod check;
 pub mod client;
 pub mod config;
 pub mod dead_letters;
+pub mod directory;
 pub mod documents;
 pub mod explain;
 pub mod health;
@@ -22,6 +23,7 @@ pub mod output;
 pub mod publish;
 pub mod replay;
 pub mod run;
+pub mod secret;
 pub mod topics;
 
 use std::path::PathBuf;
@@ -85,6 +87,12 @@ pub enum Command {
     /// Where notifications go
     #[command(subcommand)]
     Destination(objects::Objects),
+    /// Secrets that destinations refer to by name
+    #[command(subcommand)]
+    Secret(secret::Secrets),
+    /// What is wrong in the directory
+    #[command(subcommand)]
+    Directory(directory::DirectoryCommand),
     /// Why an event matches a subscription or not, condition by condition
     Explain(explain::Explain),
     /// Notifications, newest first
@@ -114,6 +122,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Publish(command) => publish::run(command, global).await,
         Command::Subscription(command) => objects::run(command, objects::Kind::Subscription, global).await,
         Command::Destination(command) => objects::run(command, objects::Kind::Destination, global).await,
+        Command::Secret(command) => secret::run(command, global).await,
+        Command::Directory(command) => directory::run(command, global).await,
         Command::Explain(command) => explain::run(command, global).await,
         Command::Notifications(command) => history::notifications(command, global).await,
         Command::Attempts(command) => history::attempts(command, global).await,

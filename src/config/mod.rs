@@ -15,6 +15,7 @@ pub mod topics;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
+use tidings_core::codec::Written;
 
 pub use layers::{ConfigFault, Sources, load};
 pub use topics::{Topics, topic_specs};
@@ -214,7 +215,14 @@ impl Settings {
 
     /// Schema id → catalog key. The texts were checked to be numbers when the settings were loaded.
     pub fn schema_ids(&self) -> BTreeMap<u32, String> {
-        self.schemas.ids.iter().filter_map(|(id, key)| Some((id.parse().ok()?, key.clone()))).collect()
+        let events = self.schemas.ids.iter().filter(|(_, key)| Written::parse(key).is_none());
+        events.filter_map(|(id, key)| Some((id.parse().ok()?, key.clone()))).collect()
+    }
+
+    /// Schema id → what of the directory is written with it.
+    pub fn directory_schema_ids(&self) -> BTreeMap<u32, Written> {
+        let ids = self.schemas.ids.iter();
+        ids.filter_map(|(id, key)| Some((id.parse().ok()?, Written::parse(key)?))).collect()
     }
 }
 

@@ -73,7 +73,6 @@ impl Api {
             log: log.clone(),
             store: store.clone(),
             view: view.clone(),
-            catalog: catalog.clone(),
             decoder: decoder.clone(),
             options: matcher::Options {
                 deliveries: topics.deliveries.clone(),

@@ -11,10 +11,12 @@
 //! - [`json`], [`avro`]: the two encodings, read defensively.
 //! - [`delivery`]: records of the deliveries topic.
 //! - [`deadletter`]: records of the dead-letter topic.
+//! - [`directory`]: records of the directory topic, whoever wrote them.
 
 pub mod avro;
 pub mod deadletter;
 pub mod delivery;
+pub mod directory;
 pub mod json;
 pub mod source;
 
@@ -25,6 +27,7 @@ use std::fmt;
 
 pub use deadletter::{DeadLetter, dead_letter, original_headers};
 pub use delivery::{decode_delivery, decode_shared_delivery, encode_delivery};
+pub use directory::{DirectoryCodec, Written};
 pub use source::{Decoded, Decoder, MAX_EVENT_BYTES};
 
 /// A record that cannot be used, and why: what a dead letter says.
