@@ -44,9 +44,19 @@ pub async fn run(command: Topics, settings: &Settings) -> anyhow::Result<()> {
 #[cfg(feature = "kafka")]
 pub fn kafka(settings: &Settings) -> Result<crate::log::kafka::KafkaLog, LogError> {
     let kafka = &settings.log.kafka;
+    let mut properties = kafka.properties.0.clone();
+    for (name, file) in &kafka.property_files {
+        let value = std::fs::read_to_string(file).map_err(|error| {
+            LogError::Refused(format!("log.kafka.property_files: {name}: {}: {error}", file.display()))
+        })?;
+        if properties.insert(name.clone(), value.trim_end_matches(['\n', '\r']).to_owned()).is_some() {
+            let twice = "is in log.kafka.properties and in log.kafka.property_files";
+            return Err(LogError::Refused(format!("kafka property {name} {twice}; give it once")));
+        }
+    }
     crate::log::kafka::KafkaLog::new(crate::log::kafka::KafkaSettings {
         brokers: kafka.brokers.clone(),
-        properties: kafka.properties.0.clone(),
+        properties,
         client_id: format!("tidings-{}", settings.process_name()),
     })
 }

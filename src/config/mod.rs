@@ -91,6 +91,8 @@ pub enum OutputsSetting {
 pub struct KafkaSection {
     pub brokers: String,
     pub properties: Properties,
+    /// Property → file that holds its value.
+    pub property_files: BTreeMap<String, PathBuf>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -256,5 +258,5 @@ impl fmt::Debug for Properties {
 /// Whether a librdkafka property holds a secret, judged by its name.
 pub fn is_secret_property(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["password", "secret", "pem", "oauthbearer.config"].iter().any(|part| name.contains(part))
+    ["password", "passphrase", "secret", "pem", "oauthbearer.config"].iter().any(|part| name.contains(part))
 }

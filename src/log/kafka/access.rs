@@ -1,0 +1,196 @@
+//! Whether we may do what we will have to: asked of the brokers without changing anything there.
+//!
+//! Kafka tells nobody his rights but by refusing. So each right is tried with a request that fails for another reason
+//! once it is allowed: a record that is larger than its topic takes, an offset of a partition that does not exist.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientContext, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
+    topic_partition_list::Offset,
+};
+
+use super::{
+    errors::{by_code, log_error},
+    producer::Transactional,
+    records::forward_log,
+    settings::{KafkaSettings, REQUEST_TIMEOUT},
+};
+use crate::log::LogError;
+
+/// One thing that somebody may do or not.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    Read {
+        topic: Arc<str>,
+    },
+    /// `max_message_bytes` is the topic's own bound: the record that is tried is beyond it.
+    Write {
+        topic: Arc<str>,
+        max_message_bytes: usize,
+    },
+    /// To be a member of a group that reads a topic.
+    Join {
+        group: String,
+        topic: Arc<str>,
+    },
+    /// To write in transactions of this id. Nobody else may use it.
+    Transact {
+        id: String,
+    },
+}
+
+/// Beyond a topic's bound by so much; the frame around a record is smaller.
+const TOO_MANY_BYTES: usize = 1_024;
+/// No topic has so many partitions.
+const NO_SUCH_PARTITION: i32 = 999_999;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Keeps the first answer that a request got.
+#[derive(Clone, Default)]
+struct Answered(Arc<Mutex<Option<Result<(), Code>>>>);
+
+/// [`LogError::Refused`]: we may not. Blocks for up to 10 s.
+pub(super) fn may(settings: &KafkaSettings, access: &Access) -> Result<(), LogError> {
+    match access {
+        Access::Read { topic } => may_read(settings, topic),
+        Access::Write { topic, max_message_bytes } => may_write(settings, topic, *max_message_bytes),
+        Access::Join { group, topic } => may_join(settings, group, topic),
+        Access::Transact { id } => Transactional::new(settings, id).map(drop),
+    }
+}
+
+/// Reads at the end of a partition, where there is nothing but the answer that there is nothing.
+fn may_read(settings: &KafkaSettings, topic: &str) -> Result<(), LogError> {
+    let doing = format!("reading topic {topic}");
+    let mut config = settings.reader();
+    config.set("enable.partition.eof", "true");
+    let client: BaseConsumer<Answered> =
+        config.create_with_context(Answered::default()).map_err(|error| log_error(&doing, error))?;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::End).map_err(|error| log_error(&doing, error))?;
+    client.assign(&list).map_err(|error| log_error(&doing, error))?;
+    let deadline = Instant::now() + REQUEST_TIMEOUT;
+    while Instant::now() < deadline {
+        match client.poll(LOOK_EVERY) {
+            None => {}
+            Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+            Some(Err(error)) => match error.rdkafka_error_code() {
+                Some(code) if is_unauthorised(code) => return Err(by_code(&doing, code)),
+                _ => {}
+            },
+        }
+    }
+    Err(LogError::Unavailable(format!("{doing}: no answer")))
+}
+
+/// Writes a record that the topic does not take. Whether we may is asked before how large it is.
+fn may_write(settings: &KafkaSettings, topic: &str, max_message_bytes: usize) -> Result<(), LogError> {
+    let doing = format!("writing topic {topic}");
+    let answered = Answered::default();
+    let producer: BaseProducer<Answered> = settings
+        .oversized(max_message_bytes + 2 * TOO_MANY_BYTES)
+        .create_with_context(answered.clone())
+        .map_err(|error| log_error(&doing, error))?;
+    let value = vec![0; max_message_bytes + TOO_MANY_BYTES];
+    let record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(0).key(b"check".as_slice()).payload(&value);
+    producer.send(record).map_err(|(error, _)| log_error(&doing, error))?;
+    let found = answered.wait(|| drop(producer.poll(LOOK_EVERY)));
+    producer.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
+    match found {
+        Some(Err(Code::MessageSizeTooLarge | Code::InvalidRecord) | Ok(())) => Ok(()),
+        Some(Err(code)) => Err(by_code(&doing, code)),
+        None => Err(LogError::Unavailable(format!("{doing}: no answer"))),
+    }
+}
+
+/// Commits an offset of a partition that does not exist. Nobody joins, so no partition of the group moves.
+fn may_join(settings: &KafkaSettings, group: &str, topic: &str) -> Result<(), LogError> {
+    let doing = format!("using group {group}");
+    let answered = Answered::default();
+    let client: BaseConsumer<Answered> =
+        settings.group_query(group).create_with_context(answered.clone()).map_err(|error| log_error(&doing, error))?;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, NO_SUCH_PARTITION, Offset::Offset(0)).map_err(|error| log_error(&doing, error))?;
+    client.commit(&list, CommitMode::Async).map_err(|error| log_error(&doing, error))?;
+    let found = answered.wait(|| {
+        if let Some(Err(error)) = client.poll(LOOK_EVERY) {
+            answered.take(error.rdkafka_error_code().filter(|code| is_unauthorised(*code)).map(Err));
+        }
+    });
+    match found {
+        Some(Err(Code::UnknownTopicOrPartition | Code::UnknownPartition) | Ok(())) => Ok(()),
+        // Who may not read the topic is told so where it is asked about.
+        Some(Err(Code::TopicAuthorizationFailed)) => Ok(()),
+        Some(Err(code)) => Err(by_code(&doing, code)),
+        None => Err(LogError::Unavailable(format!("{doing}: no answer"))),
+    }
+}
+
+fn is_unauthorised(code: Code) -> bool {
+    matches!(
+        code,
+        Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed
+    )
+}
+
+// === impl Answered ===
+
+impl Answered {
+    fn take(&self, answer: Option<Result<(), Code>>) {
+        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *first = first.take().or(answer);
+    }
+
+    /// Calls `poll`, which waits a little, until there is an answer; `None` if there is none in time.
+    fn wait(&self, mut poll: impl FnMut()) -> Option<Result<(), Code>> {
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        loop {
+            poll();
+            let answer = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if answer.is_some() || Instant::now() >= deadline {
+                return answer;
+            }
+        }
+    }
+}
+
+impl ClientContext for Answered {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        forward_log(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, _: &str) {
+        self.take(error.rdkafka_error_code().filter(|code| is_unauthorised(*code)).map(Err));
+    }
+}
+
+impl ConsumerContext for Answered {
+    fn commit_callback(&self, result: Result<(), KafkaError>, offsets: &TopicPartitionList) {
+        let each = offsets.elements().into_iter().find_map(|element| element.error().err());
+        let answer = match result.err().or(each) {
+            None => Some(Ok(())),
+            Some(error) => error.rdkafka_error_code().map(Err),
+        };
+        self.take(answer);
+    }
+}
+
+impl ProducerContext for Answered {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, report: &DeliveryResult<'_>, (): ()) {
+        let answer = match report {
+            Ok(_) => Some(Ok(())),
+            Err((error, _)) => error.rdkafka_error_code().map(Err),
+        };
+        self.take(answer);
+    }
+}
