@@ -6,10 +6,12 @@
 //!
 //! Answers go to stdout, as tables for people or as JSON with `--json`; errors go to stderr with exit code 1.
 //!
-//! Reading order: this file, [`client`], [`output`], [`documents`], then the commands.
+//! Reading order: this file, [`client`], [`output`], [`documents`], [`rights`], then the commands.
 
 pub mod backup;
 pub mod check;
+#[cfg(feature = "kafka")]
+mod check_kafka;
 pub mod client;
 pub mod config;
 pub mod dead_letters;
@@ -22,6 +24,7 @@ pub mod objects;
 pub mod output;
 pub mod publish;
 pub mod replay;
+pub mod rights;
 pub mod run;
 pub mod secret;
 pub mod topics;
@@ -75,8 +78,8 @@ pub enum Command {
     /// Create topics, or print the commands that do
     #[command(subcommand)]
     Topics(topics::Topics),
-    /// Look whether configuration, log, store and keys are as they must be
-    Check,
+    /// Look whether configuration, topics, rights, store and secrets are as they must be
+    Check(check::Check),
     /// Ask the process of this configuration whether it is ready: exit code 0 or 1
     Health,
     /// Publish events: one JSON object per line
@@ -117,7 +120,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             bail!("roles are started by the program itself")
         }
         Command::Topics(command) => topics::run(command, &settings(global)?).await,
-        Command::Check => check::run(global).await,
+        Command::Check(command) => check::run(command, global).await,
         Command::Health => health::run(global).await,
         Command::Publish(command) => publish::run(command, global).await,
         Command::Subscription(command) => objects::run(command, objects::Kind::Subscription, global).await,

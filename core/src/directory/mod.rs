@@ -209,6 +209,11 @@ impl Directory {
         &self.catalog
     }
 
+    /// Teams that have anything, in no order that means something.
+    pub fn teams(&self) -> impl Iterator<Item = &TeamId> {
+        self.teams.keys()
+    }
+
     pub fn subscription(&self, team: &TeamId, id: &SubscriptionId) -> Option<&Arc<Subscription>> {
         self.rule(team, id).map(|rule| &rule.subscription)
     }

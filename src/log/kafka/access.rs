@@ -18,6 +18,7 @@ use rdkafka::{
 };
 
 use super::{
+    admin::Cluster,
     errors::{by_code, log_error},
     producer::Transactional,
     records::forward_log,
@@ -41,6 +42,11 @@ pub enum Access {
         group: String,
         topic: Arc<str>,
     },
+    /// To see how far a group has come.
+    Follow {
+        group: String,
+        topic: Arc<str>,
+    },
     /// To write in transactions of this id. Nobody else may use it.
     Transact {
         id: String,
@@ -58,11 +64,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 struct Answered(Arc<Mutex<Option<Result<(), Code>>>>);
 
 /// [`LogError::Refused`]: we may not. Blocks for up to 10 s.
-pub(super) fn may(settings: &KafkaSettings, access: &Access) -> Result<(), LogError> {
+pub(super) fn may(cluster: &Cluster, access: &Access) -> Result<(), LogError> {
+    let settings = &cluster.settings;
     match access {
         Access::Read { topic } => may_read(settings, topic),
         Access::Write { topic, max_message_bytes } => may_write(settings, topic, *max_message_bytes),
         Access::Join { group, topic } => may_join(settings, group, topic),
+        Access::Follow { group, topic } => cluster.committed(group, topic).map(drop),
         Access::Transact { id } => Transactional::new(settings, id).map(drop),
     }
 }
