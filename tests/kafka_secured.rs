@@ -22,6 +22,7 @@ mod kafka;
 mod postgres;
 #[path = "support/program.rs"]
 mod program;
+#[allow(dead_code, reason = "each test program uses a part of it")]
 #[path = "end_to_end/receiver.rs"]
 mod receiver;
 

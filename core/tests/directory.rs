@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidings_core::{
     catalog::Catalog,
+    codec::{Written, directory::single_object},
     directory::{
         Applied, Directory, MAX_DETAIL, MAX_VALUE_BYTES, Reason, destination_key, parse_key, subscription_key,
         validate_destination, validate_subscription,
@@ -463,5 +464,15 @@ proptest! {
         prop_assert_eq!(directory.problems().len(), 1);
         any.key = Some(Bytes::from_static(b"dst/acme/x"));
         prop_assert_eq!(directory.apply(&any), Applied::Inactive(Reason::Decode));
+    }
+
+    #[test]
+    fn any_datum_behind_a_known_fingerprint_is_survived(datum in prop::collection::vec(any::<u8>(), 0..200)) {
+        for (written, key) in [(Written::Subscription, "sub/acme/x"), (Written::Destination, "dst/acme/x")] {
+            let mut any = record(0, key, None);
+            any.value = Some(single_object(written, &datum).into());
+            let directory = folded([&any]);
+            prop_assert_eq!(directory.problems().len(), 1);
+        }
     }
 }

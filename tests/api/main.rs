@@ -8,4 +8,5 @@ mod explain;
 mod harness;
 mod history;
 mod process;
+mod secrets;
 mod subscriptions;

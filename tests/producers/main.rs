@@ -15,5 +15,6 @@ mod postgres;
 mod producers;
 #[path = "../support/program.rs"]
 mod program;
+#[allow(dead_code, reason = "each test program uses a part of it")]
 #[path = "../end_to_end/receiver.rs"]
 mod receiver;

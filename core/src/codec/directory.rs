@@ -223,6 +223,45 @@ mod tests {
         }
     }
 
+    /// Written by fastavro, which shares no code with us.
+    #[test]
+    fn what_was_once_written_is_read_for_ever() {
+        let check = |written: Written, hex: &str, expected: Value| {
+            let byte = |place: usize| u8::from_str_radix(&hex[place..place + 2], 16).unwrap();
+            let value: Vec<u8> = (0..hex.trim().len()).step_by(2).map(byte).collect();
+            assert_eq!(DirectoryCodec::plain().object(Some(written), &value), Ok(expected));
+        };
+        check(
+            Written::Subscription,
+            include_str!("../../../schemas/topics/golden/subscription-1.hex"),
+            json!({
+                "team": "acme", "id": "big-trials", "revision": 0, "name": "Big trials", "enabled": true,
+                "events": [
+                    {"type": "replicated.customer.created", "filter": {"licenseType": ["trial"]}},
+                    {"type": "*"},
+                ],
+                "destinations": ["ops:webhook", "audit"],
+            }),
+        );
+        let by_name = |name: &str| json!({"secret_ref": name});
+        check(
+            Written::Destination,
+            include_str!("../../../schemas/topics/golden/destination-1.hex"),
+            json!({
+                "team": "acme", "id": "ops:webhook", "revision": 0, "enabled": false,
+                "webhook": {
+                    "url": "https://hooks.example.com/in",
+                    "url_secret": by_name("ops-url"),
+                    "secrets": [by_name("ops-key-2"), by_name("ops-key-1")],
+                    "headers": [{"name": "authorization", "value": by_name("ops-token")}],
+                    "timeout_ms": 5000,
+                },
+                "limits": {"per_second": 2.5, "burst": 10, "in_flight": 4},
+                "retry": {"schedule_s": [5, 60], "jitter": 0.1},
+            }),
+        );
+    }
+
     #[test]
     fn avro_in_either_framing_means_what_json_means() {
         let codec = DirectoryCodec::new(BTreeMap::from([(7, Written::Subscription)]));
