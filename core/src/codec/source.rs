@@ -11,7 +11,10 @@ use std::{collections::BTreeMap, collections::HashMap, sync::Arc};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value};
 
-use super::{Poison, Reason, avro, json};
+use super::{
+    Poison, Reason, avro, json,
+    tape::{Tape, View},
+};
 use crate::{
     catalog::{Catalog, Shape},
     domain::{Delivery, Event, Record, TeamId, Timestamp},
@@ -31,6 +34,14 @@ pub struct Decoded {
     pub event: Event,
     /// Goes into [`Delivery::codec`], so that [`Decoder::again`] finds the way back.
     pub codec: &'static str,
+}
+
+/// An event as the matcher takes it.
+#[derive(Clone, Debug)]
+pub struct Read<'a> {
+    pub decoded: Decoded,
+    /// The data where it stands in the record. `None` if it had to be taken out: then it is the event's.
+    pub data: Option<View<'a>>,
 }
 
 /// JSON: CloudEvents structured mode or the plain envelope.
@@ -110,6 +121,19 @@ impl Decoder {
                 Ok(Decoded { event: Event { data: datum_data(schema, datum)?, ..event }, codec: CONFLUENT_AVRO })
             }
         }
+    }
+
+    /// The same without taking the data out, where that is possible: which it is for all but unusual JSON.
+    pub fn read<'a>(&self, record: &'a Record, tape: &'a mut Tape) -> Result<Read<'a>, Poison> {
+        let value = record.value.as_deref().unwrap_or_default();
+        if let Ok(Format::Json) = format(value)
+            && let Ok(document) = tape.read_json(value)
+            && let Some(envelope) = Envelope::of(document)
+        {
+            let event = self.event(record, envelope.attributes, event_type(envelope.event_type)?)?;
+            return Ok(Read { decoded: Decoded { event, codec: JSON }, data: Some(envelope.data) });
+        }
+        Ok(Read { decoded: self.decode(record)?, data: None })
     }
 
     /// The event behind a delivery: attributes from the delivery, data from the untouched bytes.
@@ -257,6 +281,43 @@ fn bad_field(name: &str, reason: &str) -> Poison {
 fn shown(value: impl ToString) -> String {
     let text = value.to_string();
     format!("{:?}", &text[..text.floor_char_boundary(SHOWN)])
+}
+
+/// An envelope in which everything is as it should be.
+struct Envelope<'a> {
+    attributes: Attributes<'a>,
+    event_type: &'a str,
+    data: View<'a>,
+}
+
+// === impl Envelope ===
+
+impl<'a> Envelope<'a> {
+    /// `None` for whatever deserves a closer look: [`Decoder::decode`] knows what to say of it.
+    fn of(document: View<'a>) -> Option<Envelope<'a>> {
+        let mut attributes = Attributes::default();
+        let (mut event_type, mut data) = (None, None);
+        for (name, value) in document.members()? {
+            let place = match name {
+                "team" => &mut attributes.team,
+                "id" => &mut attributes.id,
+                "source" => &mut attributes.source,
+                "time" => &mut attributes.time,
+                "subject" => &mut attributes.subject,
+                "type" => &mut event_type,
+                "data" => {
+                    value.members()?;
+                    data = Some(value);
+                    continue;
+                }
+                "specversion" if value.as_str() != Some("1.0") => return None,
+                "data_base64" => return None,
+                _ => continue,
+            };
+            *place = if value.is_null() { None } else { Some(value.as_str()?) };
+        }
+        Some(Envelope { attributes, event_type: event_type?, data: data? })
+    }
 }
 
 // === impl Attributes ===

@@ -26,7 +26,7 @@ use crate::{
     domain::{
         Destination, DestinationId, Event, NamedSecret, Record, Secret, SecretId, Subscription, SubscriptionId, TeamId,
     },
-    filter::{FixedState, Index, Rule},
+    filter::{Datum, FixedState, Index, Rule},
 };
 
 use record::{Refusal, read};
@@ -291,8 +291,13 @@ impl Directory {
     }
 
     /// The event's own team's subscriptions that match it, in the order of their ids; disabled ones too.
-    pub fn matching(&self, event: &Event) -> Vec<Arc<Subscription>> {
+    pub fn matching(&self, event: &Event) -> Vec<&Arc<Rule>> {
         self.index.matching(event)
+    }
+
+    /// The same for an event whose data is elsewhere.
+    pub fn matching_data<'a>(&self, team: &TeamId, event_type: &str, data: impl Datum<'a>) -> Vec<&Arc<Rule>> {
+        self.index.matching_data(team, event_type, data)
     }
 
     /// Takes away whatever stands under a key; whether something did.

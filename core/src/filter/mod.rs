@@ -13,7 +13,8 @@
 //!   the data, and every value and operator is one that the event type offers. `matches` is plain evaluation: the
 //!   reference that every faster engine must agree with.
 //! - [`Clause`]s → [`Rule`]: a subscription and its clauses, any of which may match.
-//! - [`Rule`]s → [`Index`]: by team and event type. Afterwards an event meets its own team's candidates only.
+//! - [`Rule`]s → [`Index`]: by team and event type, and by the texts that a field must have. Afterwards an event meets those only
+//!   of its own team that it can match.
 //!
 //! [`Clause::explain`] tells condition by condition why a clause matched or did not; [`Fault`] says what is wrong with a
 //! filter; [`Number`] is how numbers compare.
@@ -34,7 +35,9 @@
 //! - A key stands in a JSON object once; of several equal ones the last counts. A dot in a key is a plain character.
 
 mod alternatives;
+mod candidates;
 mod clause;
+mod datum;
 mod explain;
 mod fault;
 mod index;
@@ -43,6 +46,7 @@ mod pattern;
 
 pub use alternatives::Alternatives;
 pub use clause::{Clause, compile};
+pub use datum::{Datum, Look};
 pub use explain::{Condition, SelectorExplanation};
 pub use fault::{Fault, MAX_FAULTS, Path, shown};
 pub(crate) use index::FixedState;
