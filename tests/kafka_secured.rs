@@ -204,7 +204,9 @@ fn with(settings: &[String], more: &[String]) -> Vec<String> {
 fn run(arguments: &[&str], settings: &[String]) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
     command.args(arguments).stdin(Stdio::null());
-    settings.iter().for_each(|setting| drop(command.args(["--set", setting])));
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
     let output = command.output().unwrap();
     (output.status.success(), String::from_utf8(output.stdout).unwrap())
 }

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use tokio::sync::{Mutex, MutexGuard};
+
 use crate::{
     kafka, postgres, producers,
     program::{Api, Program, common},
@@ -21,7 +23,11 @@ pub struct Installation {
     pub clients: PathBuf,
     process: Program,
     _folder: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
+
+/// One at a time: what is measured must not wait for other installations' processes.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 // === impl Installation ===
 
@@ -29,6 +35,7 @@ impl Installation {
     /// `None` if a server is missing. Settings beside those that every installation has are the caller's.
     pub async fn start(name: &str, settings: &[String]) -> Option<Installation> {
         let (brokers, clients) = (kafka::brokers()?, producers::folder()?);
+        let turn = TURN.lock().await;
         let store = postgres::database(&format!("producers_{name}")).await?;
         let (folder, receiver) = (tempfile::tempdir().unwrap(), Receiver::start().await);
         let prefix = format!("{}.", kafka::unique(name));
@@ -51,7 +58,7 @@ impl Installation {
         let process = Program::start(folder.path(), "up", &["up"], &all);
         let api = process.api().await;
         process.logs("partitions assigned").await;
-        Some(Installation { api, receiver, brokers, prefix, clients, process, _folder: folder })
+        Some(Installation { api, receiver, brokers, prefix, clients, process, _folder: folder, _turn: turn })
     }
 
     pub fn topic(&self, name: &str) -> String {

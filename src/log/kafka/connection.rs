@@ -25,6 +25,9 @@ use crate::log::LogError;
 /// Waits for the first answer this long between two looks at what was said.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// What every error of OpenSSL's has in its text.
+const OPENSSL_ERROR: &str = "SSL routines";
+
 /// Keeps what librdkafka says of its connections.
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<Option<(Code, String)>>>);
@@ -43,7 +46,7 @@ pub(super) fn connect(settings: &KafkaSettings) -> Result<(), LogError> {
         drop(client.poll(Duration::ZERO));
         let said = heard.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match said {
-            Some((code, reason)) if is_final(code) => return Err(refusal(code, &reason)),
+            Some((code, reason)) if is_final(code, &reason) => return Err(refusal(code, &reason)),
             Some((_, reason)) if Instant::now() >= deadline => {
                 return Err(LogError::Unavailable(format!("no broker of {} answers: {reason}", settings.brokers)));
             }
@@ -55,13 +58,19 @@ pub(super) fn connect(settings: &KafkaSettings) -> Result<(), LogError> {
     }
 }
 
-fn is_final(code: Code) -> bool {
-    matches!(code, Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism | Code::SSL)
+/// What TLS refuses is told as such during its handshake only. In TLS 1.3 a broker refuses our certificate, or that we have
+/// none, after it: then a read has failed, with OpenSSL's words.
+fn is_final(code: Code, reason: &str) -> bool {
+    match code {
+        Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism | Code::SSL => true,
+        Code::BrokerTransportFailure => reason.contains(OPENSSL_ERROR),
+        _ => false,
+    }
 }
 
 fn refusal(code: Code, reason: &str) -> LogError {
     let look_at = match code {
-        Code::SSL => {
+        Code::SSL | Code::BrokerTransportFailure => {
             "security.protocol, ssl.ca.location (whom we trust), and ssl.certificate.location with ssl.key.location \
              (who we are)"
         }
@@ -84,7 +93,7 @@ impl ClientContext for Heard {
         let Some(code) = error.rdkafka_error_code() else { return };
         let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // That all brokers are away follows from what was said before it, and says less.
-        if code != Code::AllBrokersDown && !heard.as_ref().is_some_and(|(code, _)| is_final(*code)) {
+        if code != Code::AllBrokersDown && !heard.as_ref().is_some_and(|(code, reason)| is_final(*code, reason)) {
             *heard = Some((code, reason.to_owned()));
         }
     }
