@@ -246,7 +246,6 @@ impl Secured {
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/Acls.java"))
             .arg(format!("127.0.0.1:{}", self.port))
             .stdin(Stdio::piped())
-            .stderr(Stdio::null())
             .spawn()
             .expect("java runs");
         acls.stdin.take().expect("piped").write_all(lines.as_bytes()).unwrap();

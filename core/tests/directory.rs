@@ -12,9 +12,7 @@ use tidings_core::{
         Applied, Directory, MAX_DETAIL, MAX_VALUE_BYTES, Reason, destination_key, parse_key, subscription_key,
         validate_destination, validate_subscription,
     },
-    domain::{
-        Destination, DestinationId, Event, Record, Secret, Subscription, SubscriptionId, TeamId, Timestamp,
-    },
+    domain::{Destination, DestinationId, Event, Record, Secret, Subscription, SubscriptionId, TeamId, Timestamp},
 };
 
 const SEALED: &str = "v1.k1.AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4v";

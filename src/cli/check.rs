@@ -94,7 +94,8 @@ async fn running(global: &Global, settings: &Settings) -> Vec<Finding> {
     if !folder.join("log.db").exists() {
         return vec![Finding::good(format!("data folder {} (new; `tidings up` fills it)", folder.display()))];
     }
-    let gone = |error: anyhow::Error| vec![keys(settings), Finding::bad("process", &format!("{error:#}"), "`tidings up`")];
+    let gone =
+        |error: anyhow::Error| vec![keys(settings), Finding::bad("process", &format!("{error:#}"), "`tidings up`")];
     let client = match Client::new(global) {
         Ok(client) => client,
         Err(error) => return gone(error),

@@ -86,7 +86,9 @@ fn read(from: &str) -> anyhow::Result<String> {
     let mut text = String::new();
     match from {
         "-" => std::io::stdin().read_to_string(&mut text).context("stdin")?,
-        file => std::fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text)).context(from.to_owned())?,
+        file => {
+            std::fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text)).context(from.to_owned())?
+        }
     };
     let text = text.trim_end_matches(['\n', '\r']);
     if text.is_empty() {

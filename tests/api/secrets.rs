@@ -53,8 +53,14 @@ async fn what_others_wrote_is_told_page_by_page_and_a_reference_is_not_written_o
     let webhook = json!({"url": "https://example.com/hook", "secrets": [{"secret_ref": "hooks"}]});
     let records = [
         ("dst/acme/d-1", json!({"team": "acme", "id": "d-1", "webhook": webhook})),
-        ("sub/acme/s-1", json!({"team": "acme", "id": "s-1", "events": [{"type": "no.such"}], "destinations": ["d-1"]})),
-        ("sub/umbrella/s-1", json!({"team": "umbrella", "id": "s-2", "events": [{"type": "*"}], "destinations": ["d"]})),
+        (
+            "sub/acme/s-1",
+            json!({"team": "acme", "id": "s-1", "events": [{"type": "no.such"}], "destinations": ["d-1"]}),
+        ),
+        (
+            "sub/umbrella/s-1",
+            json!({"team": "umbrella", "id": "s-2", "events": [{"type": "*"}], "destinations": ["d"]}),
+        ),
         ("other", json!({})),
     ];
     let outputs = records.iter().map(|(key, value)| Output {

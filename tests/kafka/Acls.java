@@ -1,6 +1,7 @@
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.util.ArrayList;
+import java.util.Locale;
 import java.util.Map;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.common.acl.AccessControlEntry;
@@ -22,7 +23,7 @@ public class Acls {
         for (var line : new BufferedReader(new InputStreamReader(System.in)).lines().toList()) {
             var words = line.split(" ");
             var pattern = new ResourcePattern(
-                    ResourceType.fromString(words[2]), words[3], PatternType.fromString(words[4]));
+                    ResourceType.fromString(words[2]), words[3], PatternType.valueOf(words[4].toUpperCase(Locale.ROOT)));
             var entry = new AccessControlEntry(
                     words[0], "*", AclOperation.fromString(words[1]), AclPermissionType.ALLOW);
             rights.add(new AclBinding(pattern, entry));

@@ -76,7 +76,10 @@ async fn bad_records_are_listed_and_a_secret_in_clear_is_echoed_nowhere() {
         ("dst/acme/as-name", destination("as-name", json!({"secrets": [{"secret_ref": format!("whsec_{CANARY}")}]}))),
         ("dst/acme/waiting", destination("waiting", json!({}))),
         ("sub/acme/typo", json!({"team": "acme", "id": "typo", "evnts": [], "destinations": ["waiting"]})),
-        ("sub/acme/unknown", json!({"team": "acme", "id": "unknown", "events": [{"type": "no.such"}], "destinations": ["waiting"]})),
+        (
+            "sub/acme/unknown",
+            json!({"team": "acme", "id": "unknown", "events": [{"type": "no.such"}], "destinations": ["waiting"]}),
+        ),
     ];
     // By hand, as an operator would.
     let lines: String = records.iter().map(|(key, value)| format!("{key}\t{value}\n")).collect();

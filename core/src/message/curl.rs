@@ -51,7 +51,10 @@ mod tests {
                 url: "https://example.com/hook".to_owned(),
                 url_secret: None,
                 secrets: vec![Sealed("v1.k.canary".to_owned()).into()],
-                headers: vec![Header { name: "Authorization".to_owned(), value: Sealed("v1.k.canary".to_owned()).into() }],
+                headers: vec![Header {
+                    name: "Authorization".to_owned(),
+                    value: Sealed("v1.k.canary".to_owned()).into(),
+                }],
                 timeout_ms: 1000,
             },
             limits: Limits::default(),

@@ -108,7 +108,8 @@ fn may_write(settings: &KafkaSettings, topic: &str, max_message_bytes: usize) ->
         .create_with_context(answered.clone())
         .map_err(|error| log_error(&doing, error))?;
     let value = vec![0; max_message_bytes + TOO_MANY_BYTES];
-    let record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(0).key(b"check".as_slice()).payload(&value);
+    let record: BaseRecord<'_, [u8], [u8]> =
+        BaseRecord::to(topic).partition(0).key(b"check".as_slice()).payload(&value);
     producer.send(record).map_err(|(error, _)| log_error(&doing, error))?;
     let found = answered.wait(|| drop(producer.poll(LOOK_EVERY)));
     producer.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
@@ -143,10 +144,7 @@ fn may_join(settings: &KafkaSettings, group: &str, topic: &str) -> Result<(), Lo
 }
 
 fn is_unauthorised(code: Code) -> bool {
-    matches!(
-        code,
-        Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed
-    )
+    matches!(code, Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed)
 }
 
 // === impl Answered ===

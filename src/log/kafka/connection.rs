@@ -76,7 +76,9 @@ fn refusal(code: Code, reason: &str) -> LogError {
         }
         _ => "sasl.mechanism, sasl.username and sasl.password",
     };
-    LogError::Refused(format!("the brokers and we do not accept each other: {reason}; look at {look_at} of [log.kafka]"))
+    LogError::Refused(format!(
+        "the brokers and we do not accept each other: {reason}; look at {look_at} of [log.kafka]"
+    ))
 }
 
 // === impl Heard ===

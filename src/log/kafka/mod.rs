@@ -26,11 +26,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tidings_core::domain::{Output, TopicPartition};
 
+pub use self::{access::Access, member::KafkaMember, reader::KafkaReader, settings::KafkaSettings};
 use self::{
     admin::{Cluster, blocking},
     producer::{Failure, Plain, Transactional},
 };
-pub use self::{access::Access, member::KafkaMember, reader::KafkaReader, settings::KafkaSettings};
 use super::{Appender, Bounds, Group, Log, LogError, Offsets, TopicSpec, TopicState};
 
 /// A log on Kafka. Clones share one connection for questions and one producer for independent records.
