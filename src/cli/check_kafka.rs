@@ -127,11 +127,8 @@ fn accesses(right: &Right, states: &[TopicState]) -> Vec<Access> {
                 _ => Vec::new(),
             }
         }
-        Resource::Group { name, topic } if right.has("Read") && states.iter().any(|state| state.name == *topic) => {
-            vec![Access::Join { group: name.clone(), topic: topic.clone() }]
-        }
         Resource::Group { name, topic } if states.iter().any(|state| state.name == *topic) => {
-            vec![Access::Follow { group: name.clone(), topic: topic.clone() }]
+            vec![Access::Use { group: name.clone(), topic: topic.clone() }]
         }
         Resource::Group { .. } => Vec::new(),
         Resource::TransactionalIds(prefix) => vec![Access::Transact { id: format!("{prefix}{CHECK_ID}") }],
@@ -150,8 +147,7 @@ fn in_words(access: &Access) -> String {
     match access {
         Access::Read { topic } => format!("read topic {topic}"),
         Access::Write { topic, .. } => format!("write topic {topic}"),
-        Access::Join { group, .. } => format!("join group {group}"),
-        Access::Follow { group, .. } => format!("see the offsets of group {group}"),
+        Access::Use { group, .. } => format!("use group {group}"),
         Access::Transact { id } => format!("write in transactions named {}…", id.trim_end_matches(CHECK_ID)),
     }
 }

@@ -1,7 +1,7 @@
 //! Whether we may do what we will have to: asked of the brokers without changing anything there.
 //!
 //! Kafka tells nobody his rights but by refusing. So each right is tried with a request that fails for another reason
-//! once it is allowed: a record that is larger than its topic takes, an offset of a partition that does not exist.
+//! once it is allowed, or that finds nothing: a record that is larger than its topic takes, a read at the end of a topic.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -11,14 +11,13 @@ use std::{
 use rdkafka::{
     ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode as Code},
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
     topic_partition_list::Offset,
 };
 
 use super::{
-    admin::Cluster,
     errors::{by_code, log_error},
     producer::Transactional,
     records::forward_log,
@@ -37,13 +36,8 @@ pub enum Access {
         topic: Arc<str>,
         max_message_bytes: usize,
     },
-    /// To be a member of a group that reads a topic.
-    Join {
-        group: String,
-        topic: Arc<str>,
-    },
-    /// To see how far a group has come.
-    Follow {
+    /// To ask a group's coordinator. Who may be a member of the group may; a right to look at it is enough, too.
+    Use {
         group: String,
         topic: Arc<str>,
     },
@@ -55,8 +49,8 @@ pub enum Access {
 
 /// Beyond a topic's bound by so much; the frame around a record is smaller.
 const TOO_MANY_BYTES: usize = 1_024;
-/// No topic has so many partitions.
-const NO_SUCH_PARTITION: i32 = 999_999;
+/// The coordinator was asked before the first read, so its answer is not far behind that of the read.
+const COORDINATOR_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Keeps the first answer that a request got.
@@ -64,13 +58,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 struct Answered(Arc<Mutex<Option<Result<(), Code>>>>);
 
 /// [`LogError::Refused`]: we may not. Blocks for up to 10 s.
-pub(super) fn may(cluster: &Cluster, access: &Access) -> Result<(), LogError> {
-    let settings = &cluster.settings;
+pub(super) fn may(settings: &KafkaSettings, access: &Access) -> Result<(), LogError> {
     match access {
         Access::Read { topic } => may_read(settings, topic),
         Access::Write { topic, max_message_bytes } => may_write(settings, topic, *max_message_bytes),
-        Access::Join { group, topic } => may_join(settings, group, topic),
-        Access::Follow { group, topic } => cluster.committed(group, topic).map(drop),
+        Access::Use { group, topic } => may_use(settings, group, topic),
         Access::Transact { id } => Transactional::new(settings, id).map(drop),
     }
 }
@@ -82,16 +74,15 @@ fn may_read(settings: &KafkaSettings, topic: &str) -> Result<(), LogError> {
     config.set("enable.partition.eof", "true");
     let client: BaseConsumer<Answered> =
         config.create_with_context(Answered::default()).map_err(|error| log_error(&doing, error))?;
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, 0, Offset::End).map_err(|error| log_error(&doing, error))?;
-    client.assign(&list).map_err(|error| log_error(&doing, error))?;
+    assign_end(&client, topic).map_err(|error| log_error(&doing, error))?;
     let deadline = Instant::now() + REQUEST_TIMEOUT;
     while Instant::now() < deadline {
         match client.poll(LOOK_EVERY) {
             None => {}
             Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(()),
             Some(Err(error)) => match error.rdkafka_error_code() {
-                Some(code) if is_unauthorised(code) => return Err(by_code(&doing, code)),
+                Some(code @ Code::TopicAuthorizationFailed) => return Err(by_code(&doing, code)),
+                // Not of the topic, but of the group whose name a reader must have.
                 _ => {}
             },
         }
@@ -111,7 +102,9 @@ fn may_write(settings: &KafkaSettings, topic: &str, max_message_bytes: usize) ->
     let record: BaseRecord<'_, [u8], [u8]> =
         BaseRecord::to(topic).partition(0).key(b"check".as_slice()).payload(&value);
     producer.send(record).map_err(|(error, _)| log_error(&doing, error))?;
-    let found = answered.wait(|| drop(producer.poll(LOOK_EVERY)));
+    let found = answered.wait(|| {
+        producer.poll(LOOK_EVERY);
+    });
     producer.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
     match found {
         Some(Err(Code::MessageSizeTooLarge | Code::InvalidRecord) | Ok(())) => Ok(()),
@@ -120,27 +113,44 @@ fn may_write(settings: &KafkaSettings, topic: &str, max_message_bytes: usize) ->
     }
 }
 
-/// Commits an offset of a partition that does not exist. Nobody joins, so no partition of the group moves.
-fn may_join(settings: &KafkaSettings, group: &str, topic: &str) -> Result<(), LogError> {
+/// Reads at the end of a partition under the group's name, but joins nothing: librdkafka asks for the group's coordinator at
+/// once, and is refused by it if we have no right to the group.
+fn may_use(settings: &KafkaSettings, group: &str, topic: &str) -> Result<(), LogError> {
     let doing = format!("using group {group}");
+    let mut config = settings.group_query(group);
+    config.set("auto.offset.reset", "latest").set("enable.partition.eof", "true");
     let answered = Answered::default();
     let client: BaseConsumer<Answered> =
-        settings.group_query(group).create_with_context(answered.clone()).map_err(|error| log_error(&doing, error))?;
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, NO_SUCH_PARTITION, Offset::Offset(0)).map_err(|error| log_error(&doing, error))?;
-    client.commit(&list, CommitMode::Async).map_err(|error| log_error(&doing, error))?;
-    let found = answered.wait(|| {
-        if let Some(Err(error)) = client.poll(LOOK_EVERY) {
-            answered.take(error.rdkafka_error_code().filter(|code| is_unauthorised(*code)).map(Err));
+        config.create_with_context(answered.clone()).map_err(|error| log_error(&doing, error))?;
+    assign_end(&client, topic).map_err(|error| log_error(&doing, error))?;
+    let mut deadline = Instant::now() + REQUEST_TIMEOUT;
+    let mut read = false;
+    while Instant::now() < deadline {
+        let code = match client.poll(LOOK_EVERY) {
+            None => None,
+            Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => {
+                if !read {
+                    deadline = deadline.min(Instant::now() + COORDINATOR_ANSWERS_WITHIN);
+                }
+                read = true;
+                None
+            }
+            Some(Err(error)) => error.rdkafka_error_code(),
+        };
+        match code.or(answered.code()) {
+            Some(Code::GroupAuthorizationFailed) => return Err(by_code(&doing, Code::GroupAuthorizationFailed)),
+            // Who may not read the topic is told so where that is tried.
+            Some(Code::TopicAuthorizationFailed) => return Ok(()),
+            _ => {}
         }
-    });
-    match found {
-        Some(Err(Code::UnknownTopicOrPartition | Code::UnknownPartition) | Ok(())) => Ok(()),
-        // Who may not read the topic is told so where it is asked about.
-        Some(Err(Code::TopicAuthorizationFailed)) => Ok(()),
-        Some(Err(code)) => Err(by_code(&doing, code)),
-        None => Err(LogError::Unavailable(format!("{doing}: no answer"))),
     }
+    if read { Ok(()) } else { Err(LogError::Unavailable(format!("{doing}: no answer"))) }
+}
+
+fn assign_end(client: &BaseConsumer<Answered>, topic: &str) -> Result<(), KafkaError> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::End)?;
+    client.assign(&list)
 }
 
 fn is_unauthorised(code: Code) -> bool {
@@ -153,6 +163,10 @@ impl Answered {
     fn take(&self, answer: Option<Result<(), Code>>) {
         let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *first = first.take().or(answer);
+    }
+
+    fn code(&self) -> Option<Code> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).and_then(Result::err)
     }
 
     /// Calls `poll`, which waits a little, until there is an answer; `None` if there is none in time.
@@ -178,16 +192,7 @@ impl ClientContext for Answered {
     }
 }
 
-impl ConsumerContext for Answered {
-    fn commit_callback(&self, result: Result<(), KafkaError>, offsets: &TopicPartitionList) {
-        let each = offsets.elements().into_iter().find_map(|element| element.error().err());
-        let answer = match result.err().or(each) {
-            None => Some(Ok(())),
-            Some(error) => error.rdkafka_error_code().map(Err),
-        };
-        self.take(answer);
-    }
-}
+impl ConsumerContext for Answered {}
 
 impl ProducerContext for Answered {
     type DeliveryOpaque = ();

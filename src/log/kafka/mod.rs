@@ -67,8 +67,8 @@ impl KafkaLog {
 
     /// Whether we may do this. Changes nothing.
     pub async fn may(&self, access: Access) -> Result<(), LogError> {
-        let cluster = self.cluster.clone();
-        blocking(move || access::may(&cluster, &access)).await
+        let settings = self.cluster.settings.clone();
+        blocking(move || access::may(&settings, &access)).await
     }
 }
 
