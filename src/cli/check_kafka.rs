@@ -1,7 +1,7 @@
 //! What `tidings check` asks of Kafka: the connection, topics, rights, and what lies in the directory.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -93,8 +93,8 @@ async fn may(log: &KafkaLog, settings: &Settings, roles: &[Role], states: &[Topi
         rights(settings).into_iter().filter(|right| roles.is_empty() || roles.contains(&right.role)).collect();
     let accesses: Vec<(usize, Access)> =
         (0..).zip(&wanted).flat_map(|(i, right)| accesses(right, states).into_iter().map(move |a| (i, a))).collect();
-    let distinct: BTreeMap<&Access, ()> = accesses.iter().map(|(_, access)| (access, ())).collect();
-    let tried = join_all(distinct.keys().map(|access| async { (*access, log.may((*access).clone()).await) })).await;
+    let distinct: BTreeSet<&Access> = accesses.iter().map(|(_, access)| access).collect();
+    let tried = join_all(distinct.iter().map(|access| async { (*access, log.may((*access).clone()).await) })).await;
     let tried: BTreeMap<&Access, Result<(), LogError>> = tried.into_iter().collect();
     let mut findings = Vec::new();
     for role in [Role::Match, Role::Send, Role::Api] {

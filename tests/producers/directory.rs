@@ -69,7 +69,7 @@ async fn bad_records_are_listed_and_a_secret_in_clear_is_echoed_nowhere() {
     };
     let destination = |id: &str, part: Value| json!({"team": "acme", "id": id, "webhook": webhook(part)});
     let mut waiting = destination("waiting", json!({"url": it.receiver.url("ok", "waiting")}));
-    waiting["retry"] = json!({"schedule_s": [1; 30]});
+    waiting["retry"] = json!({"schedule_s": vec![1; 30]});
     let header = json!({"headers": [{"name": "authorization", "value": format!("Bearer {CANARY}")}]});
     let records = [
         ("dst/acme/in-header", destination("in-header", header)),
@@ -84,9 +84,11 @@ async fn bad_records_are_listed_and_a_secret_in_clear_is_echoed_nowhere() {
         ),
     ];
     let waits = json!({"to": ["waiting"]});
-    let waits = json!({"team": "acme", "id": "waits", "events": [{"type": "*", "filter": waits}], "destinations": ["waiting"]});
+    let waits =
+        json!({"team": "acme", "id": "waits", "events": [{"type": "*", "filter": waits}], "destinations": ["waiting"]});
     // By hand, as an operator would.
-    let lines: String = records.iter().chain([&("sub/acme/waits", waits)]).map(|(key, value)| format!("{key}\t{value}\n")).collect();
+    let lines: String =
+        records.iter().chain([&("sub/acme/waits", waits)]).map(|(key, value)| format!("{key}\t{value}\n")).collect();
     kafka::console_producer(&it.topic("directory"), &["--reader-property", "parse.key=true"], &lines);
 
     let deadline = Instant::now() + Duration::from_secs(10);

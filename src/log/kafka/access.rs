@@ -80,11 +80,11 @@ fn may_read(settings: &KafkaSettings, topic: &str) -> Result<(), LogError> {
         match client.poll(LOOK_EVERY) {
             None => {}
             Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(()),
-            Some(Err(error)) => match error.rdkafka_error_code() {
-                Some(code @ Code::TopicAuthorizationFailed) => return Err(by_code(&doing, code)),
-                // Not of the topic, but of the group whose name a reader must have.
-                _ => {}
-            },
+            // Others are of the group whose name a reader must have.
+            Some(Err(error)) if error.rdkafka_error_code() == Some(Code::TopicAuthorizationFailed) => {
+                return Err(by_code(&doing, Code::TopicAuthorizationFailed));
+            }
+            Some(Err(_)) => {}
         }
     }
     Err(LogError::Unavailable(format!("{doing}: no answer")))
