@@ -54,7 +54,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("filter", &["domain", "catalog", "codec"]),
     ("message", &["domain", "catalog"]),
     // A destination is checked against what a message can carry: header names, signatures.
-    ("directory", &["domain", "catalog", "filter", "message"]),
+    ("directory", &["domain", "catalog", "codec", "filter", "message"]),
     ("matcher", &["domain", "catalog", "codec", "filter", "directory"]),
     ("replay", &["domain", "codec", "filter", "directory", "matcher"]),
     ("sender", &["domain", "catalog", "codec", "directory", "message"]),

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tidings_core::{
     directory::{destination_key, validate_destination},
     domain::{
-        Destination, DestinationId, Limits, RetryPolicy, Sealed, TeamId, Webhook,
+        Destination, DestinationId, Limits, RetryPolicy, Secret, TeamId, Webhook,
         address::{check_url, split_secret},
     },
     filter::Fault,
@@ -76,7 +76,7 @@ struct WebhookInput {
     secrets: Option<Vec<String>>,
     /// Shown, so accepted.
     #[serde(default, rename = "secret_fingerprints")]
-    _secret_fingerprints: Vec<String>,
+    _secret_fingerprints: Vec<Value>,
     #[serde(default)]
     headers: Vec<HeaderInput>,
     #[serde(default = "default_timeout_ms")]
@@ -91,7 +91,7 @@ struct HeaderInput {
     value: Option<String>,
     /// Shown, so accepted.
     #[serde(default, rename = "fingerprint")]
-    _fingerprint: Option<String>,
+    _fingerprint: Option<Value>,
 }
 
 /// Characters of a fingerprint: the end of the sealed text, which is a part of its authentication code.
@@ -206,6 +206,10 @@ fn seal<L: Log, S: Store>(
     input: &DestinationInput,
     current: Option<&Destination>,
 ) -> Result<(Webhook, Option<SigningKey>), ApiError> {
+    if current.is_some_and(|current| current.webhook.secrets().any(|(_, s)| matches!(s, Secret::Named { .. }))) {
+        let why = "its secrets stand there by reference, so a service wrote it; change it there, or delete it first";
+        return Err(ApiError::Conflict(why.to_owned()));
+    }
     let kept = match current {
         Some(current) if keeps_secrets(&input.webhook) => Some(state.keys.open_webhook(current).map_err(|error| {
             ApiError::Conflict(format!("its present secrets cannot be kept ({error}); give all secrets anew"))
@@ -337,9 +341,15 @@ fn shown(destination: &Destination) -> Value {
     shown
 }
 
-fn fingerprint(sealed: &Sealed) -> String {
-    let characters: Vec<char> = sealed.0.trim_end_matches('=').chars().collect();
-    characters[characters.len().saturating_sub(FINGERPRINT)..].iter().collect()
+/// What may be seen of a secret: the end of its sealed text, or the name that it is stored under.
+pub(super) fn fingerprint(secret: &Secret) -> Value {
+    match secret {
+        Secret::Sealed(sealed) => {
+            let characters: Vec<char> = sealed.0.trim_end_matches('=').chars().collect();
+            json!(characters[characters.len().saturating_sub(FINGERPRINT)..].iter().collect::<String>())
+        }
+        Secret::Named { .. } => json!(secret),
+    }
 }
 
 type Found = (TeamId, DestinationId, Option<Arc<Destination>>);

@@ -6,6 +6,8 @@
 //! | path | |
 //! | --- | --- |
 //! | `/v1/teams/{team}/subscriptions[/{id}]`, `/v1/teams/{team}/destinations[/{id}]` | what a team wants to hear, and where |
+//! | `/v1/teams/{team}/secrets[/{name}]` | secrets that destinations refer to by name |
+//! | `/v1/directory/problems` | which keys of the directory are inactive, and why |
 //! | `/v1/teams/{team}/notifications[/{id}]`, `/v1/teams/{team}/attempts`, and both without team | what became of events |
 //! | `/v1/events` | POST one event or many |
 //! | `/v1/deadletters`, `/v1/deadletters/retry` | what was set aside |
@@ -19,7 +21,7 @@
 //! is `{"error": {"code", "message", "faults": [{"path", "found", "allowed"}]}}`.
 //!
 //! Reading order: this file, [`token`], [`error`], [`body`], [`query`], [`cursor`], [`directory`], then the handlers:
-//! [`subscriptions`], [`destinations`], [`events`], [`history`], [`dead_letters`], [`replays`], [`backup`],
+//! [`subscriptions`], [`destinations`], [`secrets`], [`problems`], [`events`], [`history`], [`dead_letters`], [`replays`], [`backup`],
 //! [`sources`], [`explain`], [`health`].
 
 pub mod backup;
@@ -33,8 +35,10 @@ pub mod events;
 pub mod explain;
 pub mod health;
 pub mod history;
+pub mod problems;
 pub mod query;
 pub mod replays;
+pub mod secrets;
 pub mod sources;
 pub mod subscriptions;
 pub mod token;
@@ -51,7 +55,7 @@ use axum::{
     http::StatusCode,
     middleware::{self, Next},
     response::Response,
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use tidings_core::{
@@ -125,6 +129,9 @@ pub fn router<L: Log, S: Store>(state: Arc<ApiState<L, S>>) -> Router {
             "/v1/teams/{team}/destinations/{id}",
             get(destinations::show).put(destinations::put).delete(destinations::delete),
         )
+        .route("/v1/teams/{team}/secrets", get(secrets::list))
+        .route("/v1/teams/{team}/secrets/{id}", put(secrets::put).delete(secrets::delete))
+        .route("/v1/directory/problems", get(problems::list))
         .route("/v1/notifications", get(history::notifications_of_all))
         .route("/v1/notifications/{id}", get(history::notification_of_any))
         .route("/v1/attempts", get(history::attempts_of_all))

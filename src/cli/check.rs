@@ -1,22 +1,28 @@
 //! `tidings check`: one line per finding with its remedy; exit code 1 if anything is wrong.
 //!
-//! It looks and changes nothing, but that a store is brought up to date as at any start. In embedded mode the data folder belongs to the running process, so what is in it is
-//! asked of its API.
+//! It looks and changes nothing, but that a store is brought up to date as at any start. In embedded mode the data folder
+//! belongs to the running process, so what is in it is asked of its API. What is asked of Kafka is in `check_kafka`.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, fs, path::Path};
 
 use anyhow::bail;
+use clap::Args;
 use serde_json::json;
 
-use super::{Global, client::Client, output, sources};
-#[cfg(feature = "kafka")]
-use crate::config::{Topics, topic_specs};
+use super::{Global, client::Client, output, rights::Role, sources};
 use crate::{
     config::{Mode, Settings, load},
-    log::{Log, LogError, TopicSpec, TopicState},
-    secrets::KeyRing,
+    log::{TopicSpec, TopicState},
+    secrets::{KeyRing, KeyRingError},
     store::{Store, postgres::Postgres},
 };
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Only the rights of these roles, for principals that have one each [default: all]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "ROLE")]
+    pub role: Vec<Role>,
+}
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +42,8 @@ pub struct Trouble {
 /// Connections that a check needs.
 const CONNECTIONS: u32 = 2;
 
-pub async fn run(global: &Global) -> anyhow::Result<()> {
-    let findings = look(global).await;
+pub async fn run(command: Check, global: &Global) -> anyhow::Result<()> {
+    let findings = look(&command, global).await;
     if global.json {
         let rows = findings.iter().map(|finding| {
             let trouble = finding.trouble.as_ref();
@@ -58,7 +64,7 @@ pub async fn run(global: &Global) -> anyhow::Result<()> {
     }
 }
 
-async fn look(global: &Global) -> Vec<Finding> {
+async fn look(command: &Check, global: &Global) -> Vec<Finding> {
     let settings = match load(&sources(global)) {
         Ok(settings) => settings,
         Err(faults) => {
@@ -70,11 +76,12 @@ async fn look(global: &Global) -> Vec<Finding> {
         }
     };
     let mut findings = vec![Finding::good("configuration")];
+    findings.extend(files(&settings));
     match settings.mode {
         Mode::Embedded => findings.extend(running(global, &settings).await),
         Mode::Distributed => {
             findings.push(keys(&settings));
-            findings.extend(kafka(&settings).await);
+            findings.extend(kafka(&settings, command).await);
             findings.push(store(&settings).await);
         }
     }
@@ -87,13 +94,15 @@ async fn running(global: &Global, settings: &Settings) -> Vec<Finding> {
     if !folder.join("log.db").exists() {
         return vec![Finding::good(format!("data folder {} (new; `tidings up` fills it)", folder.display()))];
     }
-    let answer = match Client::new(global) {
-        Ok(client) => client.readiness().await,
-        Err(error) => Err(error),
+    let gone =
+        |error: anyhow::Error| vec![keys(settings), Finding::bad("process", &format!("{error:#}"), "`tidings up`")];
+    let client = match Client::new(global) {
+        Ok(client) => client,
+        Err(error) => return gone(error),
     };
-    let answer = match answer {
+    let answer = match client.readiness().await {
         Ok(answer) => answer,
-        Err(error) => return vec![keys(settings), Finding::bad("process", &format!("{error:#}"), "`tidings up`")],
+        Err(error) => return gone(error),
     };
     let reasons = answer["reasons"].as_object().cloned().unwrap_or_default();
     let mut findings = vec![keys(settings)];
@@ -103,13 +112,47 @@ async fn running(global: &Global, settings: &Settings) -> Vec<Finding> {
             Finding::bad(format!("process, {condition}"), &output::cell(reason), "see its log")
         })),
     }
+    findings.push(problems(&client).await);
+    findings
+}
+
+/// What in the directory is inactive, as the running process sees it.
+async fn problems(client: &Client) -> Finding {
+    let items = match client.get("/v1/directory/problems", &[("limit", "1".to_owned())]).await {
+        Ok(page) => page["items"].as_array().cloned().unwrap_or_default(),
+        Err(error) => return Finding::bad("directory", &format!("{error:#}"), "see the log of the process"),
+    };
+    match items.first() {
+        None => Finding::good("directory"),
+        Some(first) => {
+            let found = format!("{}: {}", output::cell(&first["key"]), output::cell(&first["reason"]));
+            Finding::bad("directory", &found, "`tidings directory problems` lists all")
+        }
+    }
+}
+
+/// Files that settings name.
+fn files(settings: &Settings) -> Vec<Finding> {
+    let mut named = vec![("delivery.extra_ca_file", &settings.delivery.extra_ca_file)];
+    named.extend(settings.log.kafka.property_files.values().map(|file| ("log.kafka.property_files", file)));
+    let unreadable = |(key, file): (&str, &Path)| {
+        let error = fs::read(file).err()?;
+        Some(Finding::bad(format!("{key} {}", file.display()), &error.to_string(), "name a file that can be read"))
+    };
+    let set = named.into_iter().filter(|(_, file)| !file.as_os_str().is_empty());
+    let mut findings: Vec<Finding> = set.filter_map(|(key, file)| unreadable((key, file))).collect();
+    let folder = &settings.schemas.folder;
+    if !folder.as_os_str().is_empty()
+        && let Err(error) = fs::read_dir(folder)
+    {
+        let subject = format!("schemas.folder {}", folder.display());
+        findings.push(Finding::bad(subject, &error.to_string(), "name a folder that can be read"));
+    }
     findings
 }
 
 fn keys(settings: &Settings) -> Finding {
-    let given = settings.secrets.keys.expose();
-    let ring = if given.is_empty() { KeyRing::load(&settings.keys_file()) } else { KeyRing::parse(given) };
-    match ring {
+    match key_ring(settings) {
         Ok(_) => Finding::good("key ring"),
         Err(error) => Finding::bad(
             "key ring",
@@ -119,66 +162,41 @@ fn keys(settings: &Settings) -> Finding {
     }
 }
 
+pub(super) fn key_ring(settings: &Settings) -> Result<KeyRing, KeyRingError> {
+    let given = settings.secrets.keys.expose();
+    if given.is_empty() { KeyRing::load(&settings.keys_file()) } else { KeyRing::parse(given) }
+}
+
 #[cfg(feature = "kafka")]
-async fn kafka(settings: &Settings) -> Vec<Finding> {
-    let unreachable = |error: LogError| {
-        vec![Finding::bad("kafka", &error.to_string(), "look at log.kafka.brokers and log.kafka.properties")]
-    };
-    let log = match super::topics::kafka(settings) {
-        Ok(log) => log,
-        Err(error) => return unreachable(error),
-    };
-    let specs = topic_specs(settings);
-    let mut findings = match topics(&log, &specs).await {
-        Ok(findings) => findings,
-        Err(error) => return unreachable(error),
-    };
-    findings.extend(foreign(&log, &settings.topics(), &specs).await);
-    findings
+async fn kafka(settings: &Settings, command: &Check) -> Vec<Finding> {
+    super::check_kafka::look(settings, &command.role).await
 }
 
 #[cfg(not(feature = "kafka"))]
-async fn kafka(_: &Settings) -> Vec<Finding> {
+async fn kafka(_: &Settings, _: &Check) -> Vec<Finding> {
     vec![Finding::bad("kafka", "this program was built without Kafka", "build it with the feature `kafka`")]
-}
-
-/// Events topics of others must exist; how they are set is their owners' business.
-#[cfg(feature = "kafka")]
-async fn foreign<L: Log>(log: &L, topics: &Topics, own: &[TopicSpec]) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for name in topics.events.iter().filter(|name| own.iter().all(|spec| spec.name != **name)) {
-        findings.push(match log.topics(std::slice::from_ref(name)).await {
-            Ok(found) if found.is_empty() => Finding::bad(
-                format!("topic {name}"),
-                "absent",
-                "its owner creates it, or log.events_topics names another",
-            ),
-            Ok(_) => Finding::good(format!("topic {name}")),
-            Err(error) => Finding::bad(format!("topic {name}"), &error.to_string(), "look at the brokers"),
-        });
-    }
-    findings
 }
 
 async fn store(settings: &Settings) -> Finding {
     let answers = match Postgres::connect(settings.store.url.expose(), CONNECTIONS).await {
-        Ok(store) => store.ping().await,
+        Ok(store) => match store.ping().await {
+            Ok(()) => store.writable().await,
+            Err(error) => Err(error),
+        },
         Err(error) => Err(error),
     };
     match answers {
         Ok(()) => Finding::good("store"),
-        Err(error) => Finding::bad("store", &error.to_string(), "look at store.url and at the server"),
+        Err(error) => Finding::bad(
+            "store",
+            &error.to_string(),
+            "look at store.url and at the server: it must be the primary, and the user one that may create tables and write them",
+        ),
     }
 }
 
-/// Compares topics as they are with what they must be. Settings that a log does not tell are not compared.
-pub async fn topics<L: Log>(log: &L, specs: &[TopicSpec]) -> Result<Vec<Finding>, LogError> {
-    let names: Vec<Arc<str>> = specs.iter().map(|spec| spec.name.clone()).collect();
-    let states = log.topics(&names).await?;
-    Ok(specs.iter().map(|spec| compare(spec, states.iter().find(|state| state.name == spec.name))).collect())
-}
-
-fn compare(spec: &TopicSpec, state: Option<&TopicState>) -> Finding {
+/// Compares a topic as it is with what it must be. Settings that a log does not tell are not compared.
+pub(super) fn compare(spec: &TopicSpec, state: Option<&TopicState>) -> Finding {
     let subject = format!("topic {}", spec.name);
     let Some(state) = state else {
         return Finding::bad(subject, "absent", "`tidings topics create`");

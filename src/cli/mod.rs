@@ -6,13 +6,16 @@
 //!
 //! Answers go to stdout, as tables for people or as JSON with `--json`; errors go to stderr with exit code 1.
 //!
-//! Reading order: this file, [`client`], [`output`], [`documents`], then the commands.
+//! Reading order: this file, [`client`], [`output`], [`documents`], [`rights`], then the commands.
 
 pub mod backup;
 pub mod check;
+#[cfg(feature = "kafka")]
+mod check_kafka;
 pub mod client;
 pub mod config;
 pub mod dead_letters;
+pub mod directory;
 pub mod documents;
 pub mod explain;
 pub mod health;
@@ -21,7 +24,9 @@ pub mod objects;
 pub mod output;
 pub mod publish;
 pub mod replay;
+pub mod rights;
 pub mod run;
+pub mod secret;
 pub mod source;
 pub mod topics;
 
@@ -77,8 +82,8 @@ pub enum Command {
     /// Where events come from
     #[command(subcommand)]
     Source(source::Source),
-    /// Look whether configuration, log, store and keys are as they must be
-    Check,
+    /// Look whether configuration, topics, rights, store and secrets are as they must be
+    Check(check::Check),
     /// Ask the process of this configuration whether it is ready: exit code 0 or 1
     Health,
     /// Publish events: one JSON object per line
@@ -89,6 +94,12 @@ pub enum Command {
     /// Where notifications go
     #[command(subcommand)]
     Destination(objects::Objects),
+    /// Secrets that destinations refer to by name
+    #[command(subcommand)]
+    Secret(secret::Secrets),
+    /// What is wrong in the directory
+    #[command(subcommand)]
+    Directory(directory::DirectoryCommand),
     /// Why an event matches a subscription or not, condition by condition
     Explain(explain::Explain),
     /// Notifications, newest first
@@ -114,11 +125,13 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Source(_) => bail!("sources are tested by the program itself"),
         Command::Topics(command) => topics::run(command, &settings(global)?).await,
-        Command::Check => check::run(global).await,
+        Command::Check(command) => check::run(command, global).await,
         Command::Health => health::run(global).await,
         Command::Publish(command) => publish::run(command, global).await,
         Command::Subscription(command) => objects::run(command, objects::Kind::Subscription, global).await,
         Command::Destination(command) => objects::run(command, objects::Kind::Destination, global).await,
+        Command::Secret(command) => secret::run(command, global).await,
+        Command::Directory(command) => directory::run(command, global).await,
         Command::Explain(command) => explain::run(command, global).await,
         Command::Notifications(command) => history::notifications(command, global).await,
         Command::Attempts(command) => history::attempts(command, global).await,

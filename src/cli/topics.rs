@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 
+use super::rights::rights;
 use crate::{
-    config::{Mode, OutputsSetting, Settings, topic_specs},
+    config::{Mode, Settings, topic_specs},
     log::{Log, LogError, TopicSpec},
 };
 
@@ -44,9 +45,19 @@ pub async fn run(command: Topics, settings: &Settings) -> anyhow::Result<()> {
 #[cfg(feature = "kafka")]
 pub fn kafka(settings: &Settings) -> Result<crate::log::kafka::KafkaLog, LogError> {
     let kafka = &settings.log.kafka;
+    let mut properties = kafka.properties.0.clone();
+    for (name, file) in &kafka.property_files {
+        let value = std::fs::read_to_string(file).map_err(|error| {
+            LogError::Refused(format!("log.kafka.property_files: {name}: {}: {error}", file.display()))
+        })?;
+        if properties.insert(name.clone(), value.trim_end_matches(['\n', '\r']).to_owned()).is_some() {
+            let twice = "is in log.kafka.properties and in log.kafka.property_files";
+            return Err(LogError::Refused(format!("kafka property {name} {twice}; give it once")));
+        }
+    }
     crate::log::kafka::KafkaLog::new(crate::log::kafka::KafkaSettings {
         brokers: kafka.brokers.clone(),
-        properties: kafka.properties.0.clone(),
+        properties,
         client_id: format!("tidings-{}", settings.process_name()),
     })
 }
@@ -65,7 +76,6 @@ pub async fn create<L: Log>(log: &L, specs: Vec<TopicSpec>) -> Result<Vec<Arc<st
 
 /// Kafka's own commands for the topics and the least rights of each role, to be pasted into a shell.
 fn commands(settings: &Settings) -> String {
-    let topics = settings.topics();
     let kafka = "--bootstrap-server \"$BROKERS\"";
     let mut text = format!(
         "# Topics and least rights of Tidings. Set BROKERS, and the principals of each role, for example\n\
@@ -81,46 +91,6 @@ fn commands(settings: &Settings) -> String {
         spec.settings.iter().for_each(|(name, value)| text.push_str(&format!(" \\\n  --config {name}={value}")));
         text.push('\n');
     }
-    let mut acl = |who: &str, operations: &[&str], kind: &str, name: &str| {
-        let operations: String = operations.iter().map(|operation| format!(" --operation {operation}")).collect();
-        text.push_str(&format!("kafka-acls.sh {kafka} --add --allow-principal \"${who}\"{operations} {kind} {name}\n"));
-    };
-    let read = ["Read", "Describe", "DescribeConfigs"];
-    let write = ["Write", "Describe"];
-    let (match_group, send_group) = (settings.match_group(), settings.send_group());
-    for topic in topics.events.iter().chain([&topics.directory]) {
-        acl("MATCH", &read, "--topic", topic);
-    }
-    for topic in [&topics.deliveries, &topics.dead_letters, &topics.index_versions] {
-        acl("MATCH", &write, "--topic", topic);
-    }
-    acl("MATCH", &["Read"], "--group", &match_group);
-    if settings.log.outputs == OutputsSetting::Transactional {
-        let named = format!("{match_group}- --resource-pattern-type prefixed");
-        acl("MATCH", &write, "--transactional-id", &named);
-    }
-    acl("SEND", &read, "--topic", &topics.deliveries);
-    acl("SEND", &read, "--topic", &topics.directory);
-    // A delivery that cannot be read is set aside like an event.
-    acl("SEND", &write, "--topic", &topics.dead_letters);
-    acl("SEND", &["Read"], "--group", &send_group);
-    for topic in topics.events.iter().chain([&topics.directory, &topics.dead_letters]) {
-        acl("API", &read, "--topic", topic);
-    }
-    for topic in topics.events.iter().chain([&topics.directory]) {
-        acl("API", &write, "--topic", topic);
-    }
-    // Replays read the versions, write what is missing, and keep their place.
-    acl("API", &read, "--topic", &topics.index_versions);
-    acl("API", &write, "--topic", &topics.index_versions);
-    acl("API", &write, "--topic", &topics.deliveries);
-    acl("API", &["Describe"], "--group", &match_group);
-    acl("API", &["Describe"], "--group", &send_group);
-    acl(
-        "API",
-        &write,
-        "--transactional-id",
-        &format!("{} --resource-pattern-type prefixed", settings.log.topic_prefix),
-    );
+    rights(settings).iter().for_each(|right| text.push_str(&format!("{right}\n")));
     text
 }

@@ -362,6 +362,8 @@ impl fmt::Display for ConfigFault {
 
 #[cfg(test)]
 mod tests {
+    use tidings_core::codec::Written;
+
     use super::*;
 
     /// Loads a file's text, an environment and flags, and compares the complaints (or their absence).
@@ -406,12 +408,17 @@ mod tests {
             ("TIDINGS__DELIVERY__ALLOW_HTTP", "true"),
             ("TIDINGS__LOG__KAFKA__BROKERS", "one:9092"),
         ];
-        let flags = ["log.kafka.properties.sasl.password=hush", "schemas.ids.7=replicated.customer.created"];
+        let flags = [
+            "log.kafka.properties.sasl.password=hush",
+            "schemas.ids.7=replicated.customer.created",
+            "schemas.ids.8=tidings.Destination",
+        ];
         let settings = check("", &environment, &flags, &[]).unwrap();
         assert_eq!(settings.log.events_topics, ["a", "b"]);
         assert!(settings.delivery.allow_http);
         assert_eq!(settings.log.kafka.properties.0["sasl.password"], "hush");
-        assert_eq!(settings.schema_ids()[&7], "replicated.customer.created");
+        assert_eq!(settings.schema_ids(), [(7, "replicated.customer.created".to_owned())].into());
+        assert_eq!(settings.directory_schema_ids(), [(8, Written::Destination)].into());
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod topics;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
+use tidings_core::codec::Written;
 
 pub use layers::{ConfigFault, Sources, load};
 pub use sources::SourceSettings;
@@ -95,6 +96,8 @@ pub enum OutputsSetting {
 pub struct KafkaSection {
     pub brokers: String,
     pub properties: Properties,
+    /// Property → file that holds its value.
+    pub property_files: BTreeMap<String, PathBuf>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -232,7 +235,14 @@ impl Settings {
 
     /// Schema id → catalog key. The texts were checked to be numbers when the settings were loaded.
     pub fn schema_ids(&self) -> BTreeMap<u32, String> {
-        self.schemas.ids.iter().filter_map(|(id, key)| Some((id.parse().ok()?, key.clone()))).collect()
+        let events = self.schemas.ids.iter().filter(|(_, key)| Written::parse(key).is_none());
+        events.filter_map(|(id, key)| Some((id.parse().ok()?, key.clone()))).collect()
+    }
+
+    /// Schema id → what of the directory is written with it.
+    pub fn directory_schema_ids(&self) -> BTreeMap<u32, Written> {
+        let ids = self.schemas.ids.iter();
+        ids.filter_map(|(id, key)| Some((id.parse().ok()?, Written::parse(key)?))).collect()
     }
 }
 
@@ -266,5 +276,5 @@ impl fmt::Debug for Properties {
 /// Whether a librdkafka property holds a secret, judged by its name.
 pub fn is_secret_property(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["password", "secret", "pem", "oauthbearer.config"].iter().any(|part| name.contains(part))
+    ["password", "passphrase", "secret", "pem", "oauthbearer.config"].iter().any(|part| name.contains(part))
 }

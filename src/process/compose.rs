@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tidings_core::{catalog::Catalog, matcher, sender};
+use tidings_core::{catalog::Catalog, codec::DirectoryCodec, matcher, sender};
 use tokio::net::TcpListener;
 
 use super::{Running, Stages, housekeeping, open::Partitions, parts, terminal};
@@ -66,6 +66,7 @@ pub async fn compose<L: Log, S: Store>(
     let readiness = Readiness::default();
     let schemas = parts::schemas(&settings, &catalog, &readiness)?;
     let (following, view) = follower(log.clone(), topics.directory.clone(), catalog.clone(), readiness.clone());
+    let following = following.reading(Arc::new(DirectoryCodec::new(settings.directory_schema_ids())));
     let shared = Shared { settings, topics, partitions, log, store, backups, catalog, schemas, view, readiness };
 
     // Everything that can be refused is made before anything runs.
@@ -121,7 +122,6 @@ impl<L: Log, S: Store> Shared<L, S> {
             log: self.log.clone(),
             store: self.store()?,
             view: self.view.clone(),
-            catalog: self.catalog.clone(),
             schemas: self.schemas.clone(),
             options: self.matcher_options(),
             group: self.settings.match_group(),

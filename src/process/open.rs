@@ -67,6 +67,7 @@ async fn distributed(roles: Roles, settings: Settings, metrics: PrometheusHandle
     use crate::store::postgres::Postgres;
 
     let log = topics::kafka(&settings)?;
+    log.connect().await.context("Kafka (log.kafka)")?;
     let settings = expand(&log, settings).await.context("the sources' topics")?;
     let counts = partitions(&log, &settings).await?;
     // A matcher needs no store, so it must not fail for want of one.

@@ -4,7 +4,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tidings_core::{catalog::Catalog, directory::Directory, domain::TopicPartition};
+use tidings_core::{
+    catalog::Catalog,
+    codec::DirectoryCodec,
+    directory::{Applied, Directory},
+    domain::{Record, TopicPartition},
+};
 use tokio::sync::watch;
 
 use super::stop::Stop;
@@ -55,6 +60,12 @@ pub fn follower<L: Log>(
 // === impl Follower ===
 
 impl<L: Log> Follower<L> {
+    /// Reads records with the schema ids that services here use. Before it runs.
+    pub fn reading(mut self, codec: Arc<DirectoryCodec>) -> Follower<L> {
+        self.directory = Directory::read_with(self.directory.catalog().clone(), codec);
+        self
+    }
+
     /// Folds to the end, says so, and follows until the order to stop. A log that fails is tried again and again.
     pub async fn run(mut self, mut stop: Stop, mut progress: impl FnMut(Progress) + Send) {
         loop {
@@ -88,12 +99,19 @@ impl<L: Log> Follower<L> {
         self.readiness.ready(CONDITION);
         loop {
             let records = reader.next(POLL).await?;
-            for record in &records {
-                self.directory.apply(record);
-            }
+            records.iter().for_each(|record| self.apply(record));
             if !records.is_empty() || reader.position() > self.directory.version() {
                 self.publish(reader.position());
             }
+        }
+    }
+
+    /// What comes in bad while somebody may be watching is said; what has been so for long, the gauge says.
+    fn apply(&mut self, record: &Record) {
+        if let Applied::Inactive(_) = self.directory.apply(record)
+            && let Some(problem) = record.key.as_ref().and_then(|key| self.directory.problem(key))
+        {
+            facts::directory_record_refused(problem);
         }
     }
 

@@ -9,7 +9,6 @@ use std::{
 };
 
 use tidings_core::{
-    catalog::Catalog,
     directory::Directory,
     domain::{Day, Known, NotificationId, Record, TopicPartition},
     filter::Fault,
@@ -32,7 +31,6 @@ pub struct Replays<L, S> {
     pub log: L,
     pub store: S,
     pub view: DirectoryView,
-    pub catalog: Arc<Catalog>,
     pub schemas: Schemas,
     pub options: Options,
     /// The matchers' group: where it has not come yet, there is nothing to replay.
@@ -156,7 +154,7 @@ impl<L: Log, S: Store> Replays<L, S> {
             Basis::Recorded => self.foldable(&versions).await?,
         };
         let mut at = marker.unwrap_or(Marker { next: request.range.from, index_version: 0, counts: Counts::default() });
-        let mut fold = Fold::new(self.log.clone(), self.directory.clone(), self.catalog.clone());
+        let mut fold = Fold::new(self.log.clone(), self.directory.clone(), newest.emptied());
         let mut events = self.log.reader(request.range.partition.clone(), at.next).await?;
         let matcher = Matcher::new(self.options.clone());
         let mut warned = false;
@@ -293,15 +291,15 @@ async fn more(reader: &mut impl Reader) -> Result<Vec<Record>, LogError> {
 // === impl Fold ===
 
 impl<L: Log> Fold<L> {
-    fn new(log: L, topic: Arc<str>, catalog: Arc<Catalog>) -> Fold<L> {
+    fn new(log: L, topic: Arc<str>, directory: Directory) -> Fold<L> {
         let topic = TopicPartition { topic, partition: 0 };
-        Fold { log, topic, directory: Directory::new(catalog), reader: None, ahead: VecDeque::new() }
+        Fold { log, topic, directory, reader: None, ahead: VecDeque::new() }
     }
 
     /// The directory as it was at exactly this version. Quick if versions are asked for in rising order.
     async fn at(&mut self, version: i64) -> Result<&Directory, LogError> {
         if version < self.directory.version() {
-            self.directory = Directory::new(self.directory.catalog().clone());
+            self.directory = self.directory.emptied();
             self.reader = None;
             self.ahead.clear();
         }

@@ -288,6 +288,12 @@ impl<L: Log, S: Store, Ch: Channel, Cl: Clock> Worker<'_, L, S, Ch, Cl> {
             }
             Effect::Send(ticket, attempting) => {
                 let (channel, clock, bodies) = (role.channel.clone(), role.clock.clone(), self.bodies.clone());
+                let attempting = match self.view.current() {
+                    Some(directory) => {
+                        Attempting { destination: directory.resolved(attempting.destination), ..attempting }
+                    }
+                    None => attempting,
+                };
                 self.jobs.spawn(async move {
                     let answered = attempt(&*channel, &clock, &bodies, attempting).await;
                     crash::point(Point::Answered);

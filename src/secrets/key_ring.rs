@@ -17,7 +17,7 @@ use chacha20poly1305::{
     aead::{Aead, Payload},
 };
 use secrecy::{SecretString, zeroize::Zeroizing};
-use tidings_core::domain::{DestinationId, Sealed, TeamId};
+use tidings_core::domain::{DestinationId, Sealed, SecretId, TeamId};
 
 /// Keys by id; the first is the active one. Never empty.
 pub struct KeyRing(Vec<Key>);
@@ -38,6 +38,8 @@ pub enum OpenError {
     /// Changed, or sealed for another team, destination or field, or with another key of the same id.
     #[error("{field} does not open with key {key:?}: it was changed, or sealed for another place")]
     Refused { field: String, key: String },
+    #[error("{field} refers to a secret that is not stored")]
+    NotStored { field: String },
 }
 
 /// Why there is no key ring. Names no key.
@@ -122,9 +124,20 @@ impl KeyRing {
     /// # Panics
     /// If the operating system gives no randomness: a nonce must never be guessed or repeated.
     pub fn seal(&self, team: &TeamId, destination: &DestinationId, field: &str, plain: &str) -> Sealed {
+        self.seal_for(&place(team, destination, field), plain)
+    }
+
+    /// Seals what is stored under a name of its own.
+    ///
+    /// # Panics
+    /// As [`KeyRing::seal`].
+    pub fn seal_named(&self, team: &TeamId, name: &SecretId, plain: &str) -> Sealed {
+        self.seal_for(&named_place(team, name), plain)
+    }
+
+    fn seal_for(&self, place: &str, plain: &str) -> Sealed {
         let key = &self.0[0];
         let nonce: [u8; NONCE_BYTES] = random();
-        let place = place(team, destination, field);
         let payload = Payload { msg: plain.as_bytes(), aad: place.as_bytes() };
         let ciphertext = key.cipher.encrypt(XNonce::from_slice(&nonce), payload).expect("only 256 GiB are too long");
         Sealed(format!("{VERSION}.{}.{}", key.id, STANDARD.encode([&nonce[..], &ciphertext].concat())))
@@ -138,6 +151,21 @@ impl KeyRing {
         field: &str,
         sealed: &Sealed,
     ) -> Result<SecretString, OpenError> {
+        self.open_for(&place(team, destination, field), field, sealed)
+    }
+
+    /// Opens what was stored under this very name, for the field that refers to it.
+    pub fn open_named(
+        &self,
+        team: &TeamId,
+        name: &SecretId,
+        field: &str,
+        sealed: &Sealed,
+    ) -> Result<SecretString, OpenError> {
+        self.open_for(&named_place(team, name), field, sealed)
+    }
+
+    fn open_for(&self, place: &str, field: &str, sealed: &Sealed) -> Result<SecretString, OpenError> {
         let format = || OpenError::Format { field: field.to_owned() };
         let mut parts = sealed.0.splitn(3, '.');
         let (Some(VERSION), Some(id), Some(encoded)) = (parts.next(), parts.next(), parts.next()) else {
@@ -153,7 +181,6 @@ impl KeyRing {
         let Some(key) = self.0.iter().find(|key| key.id == id) else {
             return Err(OpenError::UnknownKey { field, key: key_id });
         };
-        let place = place(team, destination, &field);
         let payload = Payload { msg: ciphertext, aad: place.as_bytes() };
         let plain = key.cipher.decrypt(XNonce::from_slice(nonce), payload).ok().and_then(|b| String::from_utf8(b).ok());
         plain.map(SecretString::from).ok_or(OpenError::Refused { field, key: key_id })
@@ -176,6 +203,11 @@ pub(super) fn random<const N: usize>() -> [u8; N] {
 /// The associated data. Names hold no slash, so no two places read the same.
 fn place(team: &TeamId, destination: &DestinationId, field: &str) -> String {
     format!("{team}/{destination}/{field}")
+}
+
+/// No destination's id is empty, so no field of one reads the same.
+fn named_place(team: &TeamId, name: &SecretId) -> String {
+    format!("{team}//{name}")
 }
 
 fn is_key_id(id: &str) -> bool {

@@ -5,7 +5,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use tidings_core::{
     domain::{
-        Destination, DestinationId, TeamId, Webhook,
+        Destination, DestinationId, Secret, TeamId, Webhook,
         address::{UrlFault, parse_url, split_secret},
         destination::Header,
     },
@@ -65,7 +65,7 @@ pub fn new_signing_key() -> SigningKey {
 impl KeyRing {
     /// The stored form. The URL is split: scheme, host, port and path stay readable, the whole is sealed if there is more.
     pub fn seal_webhook(&self, team: &TeamId, destination: &DestinationId, plain: &PlainWebhook) -> Webhook {
-        let seal = |field: &str, text: &str| self.seal(team, destination, field, text);
+        let seal = |field: &str, text: &str| Secret::Sealed(self.seal(team, destination, field, text));
         let (url, has_secret) = split_secret(&plain.url);
         Webhook {
             url,
@@ -87,7 +87,11 @@ impl KeyRing {
     /// into the directory topic is not trusted to be well formed.
     pub fn open_webhook(&self, destination: &Destination) -> Result<PlainWebhook, OpenWebhookError> {
         let webhook = &destination.webhook;
-        let open = |field: &str, sealed| self.open(&destination.team, &destination.id, field, sealed);
+        let open = |field: &str, secret: &Secret| match secret {
+            Secret::Sealed(sealed) => self.open(&destination.team, &destination.id, field, sealed),
+            Secret::Named { name, value: Some(sealed) } => self.open_named(&destination.team, name, field, sealed),
+            Secret::Named { value: None, .. } => Err(OpenError::NotStored { field: field.to_owned() }),
+        };
 
         let mut url = parse_url(&webhook.url)?;
         if let Some(sealed) = &webhook.url_secret {
@@ -117,7 +121,7 @@ impl KeyRing {
 
 #[cfg(test)]
 mod tests {
-    use tidings_core::domain::{Limits, RetryPolicy, Sealed};
+    use tidings_core::domain::{Limits, RetryPolicy, Sealed, SecretId};
 
     use super::*;
 
@@ -190,9 +194,29 @@ mod tests {
         check(|w| w.url = "https://other.example/hook".to_owned(), "url and url_secret name different places");
         check(|w| w.url = "ftp://canary.example/".to_owned(), "url: scheme \"ftp\"");
         check(|w| w.secrets.clear(), "secrets: none is set");
-        check(|w| w.secrets[0] = Sealed("whsec_canary".to_owned()), "secret is no sealed value");
+        check(|w| w.secrets[0] = Sealed("whsec_canary".to_owned()).into(), "secret is no sealed value");
         check(|w| w.secrets[0] = w.url_secret.clone().unwrap(), "secret does not open");
         check(|w| w.headers[0].name = "Host".to_owned(), "headers: header \"Host\" is set by Tidings");
         check(|w| w.headers[0].name = "X-Other".to_owned(), "header.x-other does not open");
+        check(|w| w.secrets[0] = named("hooks", None), "secret refers to a secret that is not stored");
+        let elsewhere = |w: &mut Webhook| {
+            let team = TeamId::new("acme").unwrap();
+            let other = ring().seal_named(&team, &SecretId::new("other").unwrap(), "whsec_canary");
+            w.secrets[0] = named("hooks", Some(other));
+        };
+        check(elsewhere, "secret does not open");
+    }
+
+    fn named(name: &str, value: Option<Sealed>) -> Secret {
+        Secret::Named { name: SecretId::new(name).unwrap(), value }
+    }
+
+    #[test]
+    fn a_secret_by_name_opens_where_it_is_referred_to() {
+        let mut stored = stored(&plain("https://example.com/hook"));
+        let key = new_signing_key();
+        let sealed = ring().seal_named(&stored.team, &SecretId::new("hooks").unwrap(), &key.reveal());
+        stored.webhook.secrets = vec![named("hooks", Some(sealed))];
+        assert!(ring().open_webhook(&stored).unwrap().signing_keys == [key]);
     }
 }

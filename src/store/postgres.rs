@@ -46,6 +46,8 @@ const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 const MAX_ATTEMPTS_PER_STATEMENT: usize = 5000;
 /// Deliveries in one statement, in bytes; a single larger one goes alone.
 const MAX_PARKED_BYTES_PER_STATEMENT: usize = 16 * 1024 * 1024;
+/// Of a row that is never kept.
+const NO_PARTITION: i64 = -1;
 /// Advisory locks, in the database's one name space: "tidings" in ASCII, and a number.
 const DIRECTORY_LOCK: i64 = 0x7469_6469_6e67_7301;
 const DAYS_LOCK: i64 = 0x7469_6469_6e67_7302;
@@ -185,6 +187,24 @@ impl Postgres {
         }
         sqlx::query("SET statement_timeout = 0").execute(&mut connection).await?;
         migrations().run(&mut connection).await.map_err(refused)
+    }
+
+    /// Whether rows can be written: writes one in a transaction that is then rolled back, and asks for the rights on the
+    /// other tables.
+    pub async fn writable(&self) -> Result<(), StoreError> {
+        let mut connection = self.own_connection().await?;
+        within(ANSWER_TIMEOUT, async {
+            let may: bool =
+                sqlx::query_scalar(include_str!("queries/postgres/may_write.sql")).fetch_one(&mut connection).await?;
+            if !may {
+                return Err(StoreError::Refused("no right to insert, update and delete rows of its tables".to_owned()));
+            }
+            let mut transaction = connection.begin().await?;
+            let acquiring = sqlx::query(rows::ACQUIRE).bind(NO_PARTITION).bind("check");
+            acquiring.execute(&mut *transaction).await?;
+            Ok(transaction.rollback().await?)
+        })
+        .await
     }
 
     /// A connection from the pool, to be handed to [`settle`].

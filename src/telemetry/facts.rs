@@ -8,6 +8,7 @@ use std::time::Duration;
 use metrics::{counter, gauge, histogram};
 use tidings_core::{
     codec::{Poison, SchemaRef},
+    directory::Problem,
     domain::{Attempt, ErrorClass, NotificationId, Outcome, Position, TopicPartition, WriteBatch},
 };
 
@@ -128,6 +129,19 @@ pub fn directory_folded(role: &'static str, version: i64, subscriptions: usize, 
     gauge!("tidings_subscriptions").set(subscriptions as f64);
     gauge!("tidings_destinations").set(destinations as f64);
     gauge!("tidings_directory_problems").set(problems as f64);
+}
+
+/// A record of the directory topic made its key inactive. Key, field and detail hold no value of the record.
+pub fn directory_record_refused(problem: &Problem) {
+    counter!("tidings_directory_refused_total", "reason" => problem.reason.as_str()).increment(1);
+    tracing::warn!(
+        key = problem.key,
+        offset = problem.offset,
+        reason = problem.reason.as_str(),
+        field = problem.field,
+        detail = problem.detail,
+        "a directory record is refused; its key is inactive"
+    );
 }
 
 // --- The sender ---
@@ -269,6 +283,8 @@ pub fn request_answered(method: &str, route: &str, status: u16, took: Duration) 
 mod tests {
     use tidings_core::domain::{DestinationId, SubscriptionId, TeamId, Timestamp};
 
+    use tidings_core::directory::Reason;
+
     use super::*;
     use crate::telemetry::metrics_list::METRICS;
 
@@ -311,6 +327,14 @@ mod tests {
         replayed(&TopicPartition { topic: "t".into(), partition: 0 }, 1, 1, false);
         commit_aborted("match", "");
         directory_folded("match", 1, 1, 1, 0);
+        directory_record_refused(&Problem {
+            key: "sub/acme/s".to_owned(),
+            team: None,
+            offset: 1,
+            reason: Reason::Decode,
+            field: None,
+            detail: String::new(),
+        });
         id_conflict(&position, NotificationId([1; 16]));
         attempt_made(&attempt(position));
         notification_ended(Outcome::Delivered);

@@ -68,6 +68,11 @@ pub const METRICS: &[Metric] = &[
     gauge("tidings_destinations", &[], "Active destinations in the directory."),
     gauge("tidings_directory_problems", &[], "Directory keys that are inactive because their record is invalid."),
     counter(
+        "tidings_directory_refused_total",
+        &["reason"],
+        "Directory records that made their key inactive, since this process has read the directory to its end.",
+    ),
+    counter(
         "tidings_id_conflicts_total",
         &[],
         "Notifications not sent because another event came first under the same team, source and event id; \

@@ -2,10 +2,12 @@
 
 use std::{
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{self, Command, Stdio},
 };
 
 use serde_json::Value;
+use tidings::log::Log;
+use tidings_core::domain::Output;
 
 use crate::harness::{Api, TOKEN};
 
@@ -20,7 +22,7 @@ destinations: [d-1]
 - {id: s-2, team: acme, events: [{type: '*'}], destinations: [d-1]}
 ";
 
-async fn tidings(api: &Api, folder: &Path, arguments: &[&str]) -> Output {
+async fn tidings(api: &Api, folder: &Path, arguments: &[&str]) -> process::Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
     command.args(arguments).current_dir(folder).env("TIDINGS_SERVER", api.url()).env("TIDINGS_TOKEN", TOKEN);
     command.stdin(Stdio::null());
@@ -88,4 +90,29 @@ async fn errors_name_the_file_and_the_faulty_key() {
     assert!(error.contains("operator token"), "{error}");
     let error = fails(&api, folder, &["config", "show", "--set", "match.batch_ms=0"]).await;
     assert!(error.contains("--set: match.batch_ms: found 0; allowed: 1 to 10000"), "{error}");
+}
+
+#[tokio::test]
+async fn check_says_what_is_wrong_in_the_directory_of_a_running_process() {
+    let api = Api::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let data = format!("data.dir={}", api.settings.data.dir.display());
+    let fine = succeeds(&api, folder.path(), &["check", "--set", &data]).await;
+    assert_eq!(fine, "ok       configuration\nok       key ring\nok       process\nok       directory\n");
+
+    let bad = Output {
+        topic: api.settings.topics().directory,
+        partition: Some(0),
+        key: Some("sub/acme/s-1".into()),
+        value: Some("{}".into()),
+        headers: Vec::new(),
+    };
+    api.log.append(vec![bad]).await.unwrap();
+    api.destination("acme", "d-1").await;
+    let output = tidings(&api, folder.path(), &["check", "--set", &data]).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    let line = "problem  directory: sub/acme/s-1: decode; remedy: `tidings directory problems` lists all";
+    assert!(!output.status.success() && said.lines().any(|found| found == line), "{said}");
+    let listed = succeeds(&api, folder.path(), &["directory", "problems"]).await;
+    assert!(listed.starts_with("KEY") && listed.contains("missing field `team`"), "{listed}");
 }

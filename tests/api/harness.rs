@@ -74,7 +74,6 @@ impl Api {
             log: log.clone(),
             store: store.clone(),
             view: view.clone(),
-            catalog: catalog.clone(),
             schemas: schemas.clone(),
             options: matcher::Options {
                 deliveries: topics.deliveries.clone(),

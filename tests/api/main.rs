@@ -8,5 +8,6 @@ mod explain;
 mod harness;
 mod history;
 mod process;
+mod secrets;
 mod sources;
 mod subscriptions;

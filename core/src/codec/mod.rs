@@ -15,11 +15,13 @@
 //! - [`registered`]: schemas as a registry has them; [`learned`]: those that are known; [`evolution`]: data of an older one.
 //! - [`delivery`]: records of the deliveries topic.
 //! - [`deadletter`]: records of the dead-letter topic.
+//! - [`directory`]: records of the directory topic, whoever wrote them.
 
 pub mod attributes;
 pub mod avro;
 pub mod deadletter;
 pub mod delivery;
+pub mod directory;
 pub mod envelope;
 pub mod evolution;
 pub mod framing;
@@ -43,6 +45,7 @@ use std::fmt;
 
 pub use deadletter::{DeadLetter, dead_letter, original_headers};
 pub use delivery::{decode_delivery, decode_shared_delivery, encode_delivery};
+pub use directory::{DirectoryCodec, Written};
 pub use framing::SchemaRef;
 pub use mapping::Source;
 pub use read::Read;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::subscription::display_name;
 use crate::{
-    domain::{Destination, Limits, RetryPolicy, Sealed, Webhook, address, destination::Header},
+    domain::{Destination, Limits, RetryPolicy, Sealed, Secret, Webhook, address, destination::Header},
     filter::{Fault, Faults, Path},
     message::header::{MAX_HEADERS, check_header_name},
 };
@@ -28,7 +28,9 @@ pub const MAX_SECRETS: usize = 10;
 /// The longest sealed secret, in bytes: a header value of 4 KiB, in Base64.
 pub const MAX_SEALED: usize = 8_192;
 
-const SEALED_FORM: &str = "a sealed secret: v1.<key id>.<Base64>";
+const SEALED_FORM: &str = "a reference {\"secret_ref\": <name>}, or a sealed secret: v1.<key id>.<Base64>";
+/// What a signing key begins with.
+pub(super) const SIGNING_KEY_PREFIX: &str = "whsec_";
 
 /// Everything that is wrong with a destination, as it stands in the directory; empty if it is valid.
 ///
@@ -46,22 +48,19 @@ pub fn validate_destination(destination: &Destination) -> Vec<Fault> {
 /// Secrets that stand in clear. Their values are shown nowhere.
 pub fn plain_secrets(destination: &Destination) -> Vec<Fault> {
     let mut faults = Faults::default();
-    let root = Path::Root("webhook");
-    let mut check = |sealed: &Sealed, path: &Path<'_>| {
-        if !looks_sealed(sealed) {
-            faults.add(path, "a text that is not a sealed secret", SEALED_FORM);
-        }
-    };
     let webhook = &destination.webhook;
-    if let Some(sealed) = &webhook.url_secret {
-        check(sealed, &Path::Key(&root, "url_secret"));
+    for (field, secret) in webhook.secrets() {
+        let path = Path::Root(&field);
+        match secret {
+            Secret::Sealed(sealed) if looks_sealed(sealed) => {}
+            Secret::Sealed(_) => faults.add(&path, "a text that is not a sealed secret", SEALED_FORM),
+            Secret::Named { name, .. } if name.as_str().starts_with(SIGNING_KEY_PREFIX) => {
+                faults.add(&path, "a signing key instead of the name that one is stored under", SEALED_FORM);
+            }
+            Secret::Named { .. } => {}
+        }
     }
-    let secrets = Path::Key(&root, "secrets");
-    webhook.secrets.iter().enumerate().for_each(|(i, sealed)| check(sealed, &Path::Index(&secrets, i)));
-    let headers = Path::Key(&root, "headers");
-    for (i, header) in webhook.headers.iter().enumerate() {
-        check(&header.value, &Path::Key(&Path::Index(&headers, i), "value"));
-    }
+    let root = Path::Root("webhook");
     let has_secret = address::parse_url(&webhook.url).is_ok_and(|url| address::split_secret(&url).1);
     if has_secret {
         let allowed = "scheme, host, port and path; the whole URL, sealed, in url_secret";
@@ -71,7 +70,7 @@ pub fn plain_secrets(destination: &Destination) -> Vec<Fault> {
 }
 
 /// `v1.<key id>.<Base64>`: the form alone. Whether it can be opened shows when it is needed.
-fn looks_sealed(sealed: &Sealed) -> bool {
+pub(super) fn looks_sealed(sealed: &Sealed) -> bool {
     let mut parts = sealed.0.splitn(3, '.');
     let (version, id, text) = (parts.next(), parts.next(), parts.next());
     let plain =

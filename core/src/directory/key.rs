@@ -1,18 +1,19 @@
-//! Keys of the directory topic: `sub/<team>/<id>` and `dst/<team>/<id>`.
+//! Keys of the directory topic: `sub/<team>/<id>`, `dst/<team>/<id>` and `sec/<team>/<name>`.
 
-use crate::domain::{DestinationId, NameError, SubscriptionId, TeamId, ids::MAX_NAME};
+use crate::domain::{DestinationId, NameError, SecretId, SubscriptionId, TeamId, ids::MAX_NAME};
 
 /// What a record of the directory topic is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     Subscription(TeamId, SubscriptionId),
     Destination(TeamId, DestinationId),
+    Secret(TeamId, SecretId),
 }
 
 /// Why bytes are no [`Key`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFault {
-    #[error("a key that is neither sub/<team>/<id> nor dst/<team>/<id>")]
+    #[error("a key that is neither sub/<team>/<id> nor dst/<team>/<id> nor sec/<team>/<name>")]
     Form,
     #[error("team: {0}")]
     Team(NameError),
@@ -31,6 +32,10 @@ pub fn destination_key(team: &TeamId, id: &DestinationId) -> String {
     format!("dst/{team}/{id}")
 }
 
+pub fn secret_key(team: &TeamId, id: &SecretId) -> String {
+    format!("sec/{team}/{id}")
+}
+
 pub fn parse_key(key: &[u8]) -> Result<Key, KeyFault> {
     let text = std::str::from_utf8(key).map_err(|_| KeyFault::Form)?;
     let mut parts = text.split('/');
@@ -41,6 +46,7 @@ pub fn parse_key(key: &[u8]) -> Result<Key, KeyFault> {
     match kind {
         "sub" => Ok(Key::Subscription(team()?, SubscriptionId::new(id).map_err(KeyFault::Id)?)),
         "dst" => Ok(Key::Destination(team()?, DestinationId::new(id).map_err(KeyFault::Id)?)),
+        "sec" => Ok(Key::Secret(team()?, SecretId::new(id).map_err(KeyFault::Id)?)),
         _ => Err(KeyFault::Form),
     }
 }
@@ -50,7 +56,7 @@ pub fn parse_key(key: &[u8]) -> Result<Key, KeyFault> {
 impl Key {
     pub fn team(&self) -> &TeamId {
         match self {
-            Key::Subscription(team, _) | Key::Destination(team, _) => team,
+            Key::Subscription(team, _) | Key::Destination(team, _) | Key::Secret(team, _) => team,
         }
     }
 }
@@ -66,7 +72,9 @@ mod tests {
         assert_eq!(key, "sub/acme/paid:1");
         assert_eq!(parse_key(key.as_bytes()), Ok(Key::Subscription(team.clone(), id)));
         let id = DestinationId::new("hook").unwrap();
-        assert_eq!(parse_key(destination_key(&team, &id).as_bytes()), Ok(Key::Destination(team, id)));
+        assert_eq!(parse_key(destination_key(&team, &id).as_bytes()), Ok(Key::Destination(team.clone(), id)));
+        let id = SecretId::new("hooks").unwrap();
+        assert_eq!(parse_key(secret_key(&team, &id).as_bytes()), Ok(Key::Secret(team, id)));
         for form in ["", "sub", "sub/acme", "sub/acme/a/b", "Sub/acme/a", "subscription/acme/a"] {
             assert_eq!(parse_key(form.as_bytes()), Err(KeyFault::Form), "{form}");
         }

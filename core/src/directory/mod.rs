@@ -5,11 +5,13 @@
 //! The room does *not* read the topic, does not write it, and does not open secrets.
 //!
 //! - This file: the fold.
-//! - [`key`]: `sub/<team>/<id>` and `dst/<team>/<id>`.
+//! - [`key`]: `sub/<team>/<id>`, `dst/<team>/<id>`, `sec/<team>/<name>`.
+//! - `record`: a record's value, read without ever repeating it.
 //! - [`subscription`], [`destination`]: what a valid one is. The same checks serve the fold and the writers.
 
 pub mod destination;
 pub mod key;
+mod record;
 pub mod subscription;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -20,12 +22,17 @@ use serde::Serialize;
 
 use crate::{
     catalog::Catalog,
-    domain::{Destination, DestinationId, Event, Record, Subscription, SubscriptionId, TeamId},
-    filter::{Datum, Fault, FixedState, Index, Rule},
+    codec::{DirectoryCodec, Written},
+    domain::{
+        Destination, DestinationId, Event, NamedSecret, Record, Secret, SecretId, Subscription, SubscriptionId, TeamId,
+    },
+    filter::{Datum, FixedState, Index, Rule},
 };
 
+use record::{Refusal, read};
+
 pub use destination::validate_destination;
-pub use key::{Key, KeyFault, destination_key, parse_key, subscription_key};
+pub use key::{Key, KeyFault, destination_key, parse_key, secret_key, subscription_key};
 pub use subscription::validate_subscription;
 
 /// One version of the directory.
@@ -34,6 +41,7 @@ pub use subscription::validate_subscription;
 #[derive(Clone)]
 pub struct Directory {
     catalog: Arc<Catalog>,
+    codec: Arc<DirectoryCodec>,
     teams: HashTrieMapSync<TeamId, Team, FixedState>,
     index: Index,
     /// By record key.
@@ -56,6 +64,7 @@ pub struct Counts {
 struct Team {
     subscriptions: RedBlackTreeMapSync<SubscriptionId, Arc<Rule>>,
     destinations: RedBlackTreeMapSync<DestinationId, Arc<Destination>>,
+    secrets: RedBlackTreeMapSync<SecretId, Arc<NamedSecret>>,
 }
 
 /// Why the last record of a key is not active.
@@ -68,19 +77,30 @@ pub struct Problem {
     /// Where the record stands.
     pub offset: i64,
     pub reason: Reason,
+    /// The first field that is wrong, as a path, where one can be named.
+    pub field: Option<String>,
     /// In words, without secrets, at most [`MAX_DETAIL`] bytes.
     pub detail: String,
+}
+
+/// A reference of an active destination to a secret that is not stored: what goes there waits for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// The destination's key.
+    pub key: String,
+    pub team: TeamId,
+    pub field: String,
 }
 
 /// Why a record makes its key inactive. In the order of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// The key is neither `sub/<team>/<id>` nor `dst/<team>/<id>`.
+    /// The key is none of those in [`key`].
     BadKey,
     /// The value is longer than [`MAX_VALUE_BYTES`].
     TooLarge,
-    /// The value is not the JSON of what the key names.
+    /// The value is not the JSON or Avro of what the key names.
     Decode,
     /// The value names another team or id than the key.
     KeyMismatch,
@@ -105,6 +125,8 @@ pub enum Applied {
 
 /// The longest value of a directory record, in bytes.
 pub const MAX_VALUE_BYTES: usize = 256 * 1024;
+/// The longest [`Problem::field`], in bytes.
+pub const MAX_FIELD: usize = 256;
 /// The longest [`Problem::detail`], in bytes.
 pub const MAX_DETAIL: usize = 1024;
 
@@ -113,8 +135,14 @@ pub const MAX_DETAIL: usize = 1024;
 impl Directory {
     /// Empty, at the beginning of the topic.
     pub fn new(catalog: Arc<Catalog>) -> Directory {
+        Directory::read_with(catalog, DirectoryCodec::plain())
+    }
+
+    /// The same, for records that services write with schema ids of their own.
+    pub fn read_with(catalog: Arc<Catalog>, codec: Arc<DirectoryCodec>) -> Directory {
         Directory {
             catalog,
+            codec,
             teams: HashTrieMap::new_with_hasher_and_ptr_kind(FixedState::default()),
             index: Index::new(),
             problems: RedBlackTreeMapSync::new_sync(),
@@ -137,12 +165,13 @@ impl Directory {
         };
         match self.activate(&parsed, value) {
             Ok(()) => Applied::Active,
-            Err((reason, detail)) => {
+            Err(Refusal { reason, field, detail }) => {
                 let problem = Problem {
                     key: String::from_utf8_lossy(key).into_owned(),
                     team: parsed.ok().map(|key| key.team().clone()),
                     offset: record.offset,
                     reason,
+                    field: field.map(|field| cut(field, MAX_FIELD)),
                     detail: cut(detail, MAX_DETAIL),
                 };
                 // Copied, or the key would hold on to the whole batch that the record came in.
@@ -172,11 +201,17 @@ impl Directory {
         match parse_key(key.as_bytes()).ok()? {
             Key::Subscription(team, id) => self.subscription(&team, &id).map(|subscription| subscription.revision),
             Key::Destination(team, id) => self.destination(&team, &id).map(|destination| destination.revision),
+            Key::Secret(team, id) => self.secret(&team, &id).map(|secret| secret.revision),
         }
     }
 
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
+    }
+
+    /// Teams that have anything, in no order that means something.
+    pub fn teams(&self) -> impl Iterator<Item = &TeamId> {
+        self.teams.keys()
     }
 
     pub fn subscription(&self, team: &TeamId, id: &SubscriptionId) -> Option<&Arc<Subscription>> {
@@ -200,6 +235,49 @@ impl Directory {
     /// A team's destinations in the order of their ids.
     pub fn destinations(&self, team: &TeamId) -> impl Iterator<Item = &Arc<Destination>> {
         self.teams.get(team).into_iter().flat_map(|team| team.destinations.values())
+    }
+
+    pub fn secret(&self, team: &TeamId, id: &SecretId) -> Option<&Arc<NamedSecret>> {
+        self.teams.get(team)?.secrets.get(id)
+    }
+
+    /// A team's stored secrets in the order of their names.
+    pub fn secrets(&self, team: &TeamId) -> impl Iterator<Item = &Arc<NamedSecret>> {
+        self.teams.get(team).into_iter().flat_map(|team| team.secrets.values())
+    }
+
+    /// The destination with what is now stored under the names that it refers to.
+    pub fn resolved(&self, destination: Arc<Destination>) -> Arc<Destination> {
+        if !destination.webhook.secrets().any(|(_, secret)| matches!(secret, Secret::Named { .. })) {
+            return destination;
+        }
+        let mut resolved = Destination::clone(&destination);
+        for secret in resolved.webhook.secrets_mut() {
+            if let Secret::Named { name, value } = secret {
+                *value = self.secret(&destination.team, name).map(|stored| stored.value.clone());
+            }
+        }
+        Arc::new(resolved)
+    }
+
+    /// References to secrets that are not stored, in no order of teams. Looks at every destination.
+    pub fn unresolved(&self) -> impl Iterator<Item = Unresolved> {
+        self.teams.iter().flat_map(|(id, team)| {
+            team.destinations.values().flat_map(move |destination| {
+                let absent = |secret: &Secret| match secret {
+                    Secret::Named { name, .. } => !team.secrets.contains_key(name),
+                    Secret::Sealed(_) => false,
+                };
+                let absent = destination.webhook.secrets().filter(move |(_, secret)| absent(secret));
+                let key = destination_key(id, &destination.id);
+                absent.map(move |(field, _)| Unresolved { key: key.clone(), team: id.clone(), field })
+            })
+        })
+    }
+
+    /// Nothing folded yet, but read in the same way.
+    pub fn emptied(&self) -> Directory {
+        Directory::read_with(self.catalog.clone(), self.codec.clone())
     }
 
     /// Every inactive key, in the order of the keys.
@@ -240,8 +318,9 @@ impl Directory {
                 self.destinations -= usize::from(removed);
                 removed
             }
+            Key::Secret(_, id) => team.secrets.remove_mut(id),
         };
-        if team.subscriptions.is_empty() && team.destinations.is_empty() {
+        if team.subscriptions.is_empty() && team.destinations.is_empty() && team.secrets.is_empty() {
             self.teams.remove_mut(key.team());
         } else if removed {
             self.teams.insert_mut(key.team().clone(), team);
@@ -250,41 +329,49 @@ impl Directory {
     }
 
     /// Puts the record's object in place, or says why it cannot be.
-    fn activate(&mut self, key: &Result<Key, KeyFault>, value: &[u8]) -> Result<(), (Reason, String)> {
-        let key = key.as_ref().map_err(|fault| (Reason::BadKey, fault.to_string()))?;
+    fn activate(&mut self, key: &Result<Key, KeyFault>, value: &[u8]) -> Result<(), Refusal> {
+        let key = key.as_ref().map_err(|fault| Refusal::new(Reason::BadKey, fault.to_string()))?;
         if value.len() > MAX_VALUE_BYTES {
             let detail = format!("a value of {} bytes; at most {MAX_VALUE_BYTES} are allowed", value.len());
-            return Err((Reason::TooLarge, detail));
+            return Err(Refusal::new(Reason::TooLarge, detail));
         }
         let mut team = self.teams.get(key.team()).cloned().unwrap_or_default();
         match key {
             Key::Subscription(team_id, id) => {
-                let subscription: Subscription = decode(value)?;
+                let subscription: Subscription = read(&self.codec, Some(Written::Subscription), value)?;
                 same_key(
                     &subscription.team == team_id && &subscription.id == id,
                     &subscription.team,
                     &subscription.id,
                 )?;
-                let rule = subscription::compile(Arc::new(subscription), &self.catalog).map_err(invalid)?;
-                let rule = Arc::new(rule);
+                let rule = subscription::compile(Arc::new(subscription), &self.catalog);
+                let rule = Arc::new(rule.map_err(|faults| Refusal::faults(Reason::Invalid, &faults))?);
                 self.index.insert(&rule);
                 self.subscriptions += 1;
                 team.subscriptions.insert_mut(id.clone(), rule);
             }
             Key::Destination(team_id, id) => {
-                let destination: Destination = decode(value)?;
+                let destination: Destination = read(&self.codec, Some(Written::Destination), value)?;
                 same_key(&destination.team == team_id && &destination.id == id, &destination.team, &destination.id)?;
                 let secrets = destination::plain_secrets(&destination);
                 if !secrets.is_empty() {
-                    return Err((Reason::PlainSecret, invalid(secrets).1));
+                    return Err(Refusal::faults(Reason::PlainSecret, &secrets));
                 }
                 match validate_destination(&destination) {
                     faults if faults.is_empty() => {
                         self.destinations += 1;
                         team.destinations.insert_mut(id.clone(), Arc::new(destination));
                     }
-                    faults => return Err(invalid(faults)),
+                    faults => return Err(Refusal::faults(Reason::Invalid, &faults)),
                 }
+            }
+            Key::Secret(team_id, id) => {
+                let secret: NamedSecret = read(&self.codec, None, value)?;
+                same_key(&secret.team == team_id && &secret.id == id, &secret.team, &secret.id)?;
+                if !destination::looks_sealed(&secret.value) {
+                    return Err(Refusal::plain_secret("value".to_owned()));
+                }
+                team.secrets.insert_mut(id.clone(), Arc::new(secret));
             }
         }
         self.teams.insert_mut(key.team().clone(), team);
@@ -292,25 +379,11 @@ impl Directory {
     }
 }
 
-fn same_key(same: bool, team: &TeamId, id: &impl fmt::Display) -> Result<(), (Reason, String)> {
-    if same { Ok(()) } else { Err((Reason::KeyMismatch, format!("the value is of team {team}, id {id}"))) }
-}
-
-fn invalid(faults: Vec<Fault>) -> (Reason, String) {
-    (Reason::Invalid, faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n"))
-}
-
-fn decode<T: serde::de::DeserializeOwned>(value: &[u8]) -> Result<T, (Reason, String)> {
-    serde_json::from_slice(value).map_err(|e| (Reason::Decode, without_values(&e.to_string())))
-}
-
-/// What serde says, without the value that it found: that may be a secret in the wrong place.
-fn without_values(message: &str) -> String {
-    let quotes_a_value = message.starts_with("invalid type: ") || message.starts_with("invalid value: ");
-    match (quotes_a_value, message.rfind(", expected ")) {
-        (true, Some(place)) => format!("wrong type or value{}", &message[place..]),
-        _ => message.to_owned(),
+fn same_key(same: bool, team: &TeamId, id: &impl fmt::Display) -> Result<(), Refusal> {
+    if same {
+        return Ok(());
     }
+    Err(Refusal::new(Reason::KeyMismatch, format!("the value is of team {team}, id {id}")))
 }
 
 fn cut(mut text: String, bytes: usize) -> String {

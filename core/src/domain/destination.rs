@@ -1,14 +1,13 @@
 //! Where notifications go: settings, sealed secrets, limits, retry policy.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
+pub use super::secret::{Sealed, Secret};
 use super::{Chance, DestinationId, TeamId};
 
 /// A destination as the directory topic holds it, under the key `dst/<team>/<id>`.
 ///
-/// Secrets are sealed before they come here. Exactly one channel is set; a struct of
+/// Secrets are sealed before they come here, or stand here by name. Exactly one channel is set; a struct of
 /// options rather than a tagged enum, so that errors name the key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,9 +37,9 @@ pub struct Webhook {
     pub url: String,
     /// The whole URL, sealed; present if it has user info or a query.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url_secret: Option<Sealed>,
+    pub url_secret: Option<Secret>,
     /// Signing keys, newest first; every one signs. At least one.
-    pub secrets: Vec<Sealed>,
+    pub secrets: Vec<Secret>,
     /// Static request headers, values sealed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<Header>,
@@ -54,15 +53,8 @@ pub struct Webhook {
 #[serde(deny_unknown_fields)]
 pub struct Header {
     pub name: String,
-    pub value: Sealed,
+    pub value: Secret,
 }
-
-/// A secret under authenticated encryption, as text `v1.<key id>.<base64 nonce and ciphertext>`.
-///
-/// Opened only in the channel that needs it, at the last moment.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Sealed(pub String);
 
 /// What a destination can bear.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,11 +112,22 @@ impl RetryPolicy {
     }
 }
 
-// === impl Sealed ===
+// === impl Webhook ===
 
-impl fmt::Debug for Sealed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sealed(…)")
+impl Webhook {
+    /// Every secret that it has, with its field.
+    pub fn secrets(&self) -> impl Iterator<Item = (String, &Secret)> {
+        let url = self.url_secret.iter().map(|secret| ("webhook.url_secret".to_owned(), secret));
+        let keys = self.secrets.iter().enumerate().map(|(i, secret)| (format!("webhook.secrets[{i}]"), secret));
+        let headers = self.headers.iter().enumerate();
+        let headers = headers.map(|(i, header)| (format!("webhook.headers[{i}].value"), &header.value));
+        url.chain(keys).chain(headers)
+    }
+
+    /// The same, to be filled in.
+    pub fn secrets_mut(&mut self) -> impl Iterator<Item = &mut Secret> {
+        let headers = self.headers.iter_mut().map(|header| &mut header.value);
+        self.url_secret.iter_mut().chain(&mut self.secrets).chain(headers)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Names that people choose: teams, subscriptions, destinations.
+//! Names that people choose: teams, subscriptions, destinations, stored secrets.
 
 use std::{fmt, sync::Arc};
 
@@ -18,6 +18,11 @@ pub struct SubscriptionId(pub Name);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DestinationId(pub Name);
+
+/// The name that a secret is stored under, unique within its team.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretId(pub Name);
 
 /// 1 to 128 characters of `A-Z a-z 0-9 . _ : @ -`: safe in a topic key, a path and a header.
 ///
@@ -82,7 +87,7 @@ impl fmt::Debug for Name {
     }
 }
 
-// === impl TeamId, SubscriptionId, DestinationId ===
+// === impl TeamId, SubscriptionId, DestinationId, SecretId ===
 
 impl TeamId {
     pub fn new(text: &str) -> Result<TeamId, NameError> {
@@ -111,6 +116,22 @@ impl DestinationId {
 
     pub fn as_str(&self) -> &str {
         self.0.as_str()
+    }
+}
+
+impl SecretId {
+    pub fn new(text: &str) -> Result<SecretId, NameError> {
+        Name::new(text).map(SecretId)
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Display for SecretId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -50,8 +50,11 @@ mod tests {
             webhook: Webhook {
                 url: "https://example.com/hook".to_owned(),
                 url_secret: None,
-                secrets: vec![Sealed("v1.k.canary".to_owned())],
-                headers: vec![Header { name: "Authorization".to_owned(), value: Sealed("v1.k.canary".to_owned()) }],
+                secrets: vec![Sealed("v1.k.canary".to_owned()).into()],
+                headers: vec![Header {
+                    name: "Authorization".to_owned(),
+                    value: Sealed("v1.k.canary".to_owned()).into(),
+                }],
                 timeout_ms: 1000,
             },
             limits: Limits::default(),
@@ -76,7 +79,7 @@ mod tests {
     #[test]
     fn sealed_values_stay_out() {
         let mut destination = destination();
-        destination.webhook.url_secret = Some(Sealed("v1.k.canary".to_owned()));
+        destination.webhook.url_secret = Some(Sealed("v1.k.canary".to_owned()).into());
         let command = curl(&destination, &NotificationId([0; 16]), b"{}");
         assert!(!command.contains("canary") && command.contains("<query>"), "{command}");
     }

@@ -7,10 +7,12 @@
 //! The room does *not* create topics unless asked to, and keeps nothing: what it knows is in the cluster.
 //!
 //! Reading order: this file, [`settings`], [`member`], [`inbox`], [`worker`], [`commit`], [`producer`], [`reader`], [`admin`],
-//! [`records`], [`errors`].
+//! [`records`], [`errors`]; and for whoever looks whether all is well, [`connection`], [`access`].
 
+mod access;
 mod admin;
 mod commit;
+mod connection;
 mod errors;
 mod inbox;
 mod member;
@@ -24,11 +26,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tidings_core::domain::{Output, TopicPartition};
 
+pub use self::{access::Access, member::KafkaMember, reader::KafkaReader, settings::KafkaSettings};
 use self::{
     admin::{Cluster, blocking},
     producer::{Failure, Plain, Transactional},
 };
-pub use self::{member::KafkaMember, reader::KafkaReader, settings::KafkaSettings};
 use super::{Appender, Bounds, Group, Log, LogError, Offsets, TopicSpec, TopicState};
 
 /// A log on Kafka. Clones share one connection for questions and one producer for independent records.
@@ -55,6 +57,18 @@ impl KafkaLog {
     /// Checks the settings. Nothing is connected to yet: a cluster that is away is found out by the first request.
     pub fn new(settings: KafkaSettings) -> Result<KafkaLog, LogError> {
         Ok(KafkaLog { cluster: Arc::new(Cluster::new(settings)?), plain: Arc::default() })
+    }
+
+    /// Connects once, for its error: it says what librdkafka says only to its log.
+    pub async fn connect(&self) -> Result<(), LogError> {
+        let settings = self.cluster.settings.clone();
+        blocking(move || connection::connect(&settings)).await
+    }
+
+    /// Whether we may do this. Changes nothing.
+    pub async fn may(&self, access: Access) -> Result<(), LogError> {
+        let settings = self.cluster.settings.clone();
+        blocking(move || access::may(&settings, &access)).await
     }
 }
 

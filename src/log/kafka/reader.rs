@@ -230,6 +230,8 @@ impl Reading {
     fn failure(&self, error: KafkaError) -> Option<LogError> {
         match error.rdkafka_error_code() {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => self.out_of_range().err(),
+            // Of the group that librdkafka wants the name of: nobody joins it, so nobody needs a right to it.
+            Some(Code::GroupAuthorizationFailed) => None,
             Some(code) if code == Code::AllBrokersDown || is_refusal(code) => Some(by_code("reading", code)),
             _ => {
                 tracing::debug!(partition = %self.partition, "while reading: {error}");

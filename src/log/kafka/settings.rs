@@ -17,7 +17,8 @@ pub struct KafkaSettings {
     pub brokers: String,
     /// Any librdkafka property: security, compression, timeouts. Values may be secret: they are never shown.
     pub properties: BTreeMap<String, String>,
-    /// Name of this client in broker logs and quotas. Also the prefix of the group that reads outside any group.
+    /// Name of this client in broker logs and quotas, unless `properties` give another. Also the prefix of the group that
+    /// reads outside any group.
     pub client_id: String,
 }
 
@@ -48,7 +49,6 @@ const PRODUCER_DEFAULTS: &[(&str, &str)] = &[
 /// Set by Tidings; each is part of a promise in `log/mod.rs`.
 const OWNED: &[&str] = &[
     "bootstrap.servers",
-    "client.id",
     "group.id",
     "group.instance.id",
     "group.protocol",
@@ -64,6 +64,9 @@ const OWNED: &[&str] = &[
     "allow.auto.create.topics",
     "enable.partition.eof",
 ];
+
+/// How a token of OAUTHBEARER is come by; `oidc` asks a server over HTTP.
+const OAUTH_METHOD: &str = "sasl.oauthbearer.method";
 
 /// How long a blocking request to the cluster may take.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -81,6 +84,10 @@ impl KafkaSettings {
             return Err(LogError::Refused(format!(
                 "kafka property {key} is set by Tidings and cannot be configured; remove it"
             )));
+        }
+        if !cfg!(feature = "kafka-oidc") && self.properties.get(OAUTH_METHOD).is_some_and(|value| value == "oidc") {
+            let why = "needs a program that was built with the feature kafka-oidc";
+            return Err(LogError::Refused(format!("kafka property {OAUTH_METHOD} = \"oidc\" {why}")));
         }
         for config in [self.member("check", "check"), self.transactional("check"), self.query()] {
             config.create_native_config().map_err(refused_property)?;
@@ -133,6 +140,13 @@ impl KafkaSettings {
         config
     }
 
+    /// A producer that sends a record which the broker refuses for its size.
+    pub(super) fn oversized(&self, bytes: usize) -> ClientConfig {
+        let mut config = self.base(PRODUCER_DEFAULTS);
+        config.set("message.max.bytes", bytes.to_string()).set("compression.type", "none");
+        config
+    }
+
     pub(super) fn idempotent(&self) -> ClientConfig {
         let mut config = self.base(PRODUCER_DEFAULTS);
         config.set("enable.idempotence", "true").set("acks", "all");
@@ -179,10 +193,11 @@ impl KafkaSettings {
         for (key, value) in defaults {
             config.set(*key, *value);
         }
+        config.set("client.id", &self.client_id);
         for (key, value) in &self.properties {
             config.set(key, value);
         }
-        config.set("bootstrap.servers", &self.brokers).set("client.id", &self.client_id);
+        config.set("bootstrap.servers", &self.brokers);
         config
     }
 }
@@ -213,6 +228,10 @@ mod tests {
         assert_eq!(check(&[]), Ok(()));
         assert_eq!(check(&[("linger.ms", "1"), ("compression.type", "zstd")]), Ok(()));
         assert_eq!(check(&[("security.protocol", "SASL_SSL"), ("sasl.password", "s3cret")]), Ok(()));
+        assert_eq!(check(&[("client.id", "shop"), ("client.rack", "eu-1a")]), Ok(()));
+        for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] {
+            assert_eq!(check(&[("security.protocol", "SASL_SSL"), ("sasl.mechanism", mechanism)]), Ok(()));
+        }
         for (properties, expected) in [
             (("enable.auto.commit", "true"), "enable.auto.commit is set by Tidings"),
             (("transactional.id", "mine"), "transactional.id is set by Tidings"),
@@ -223,6 +242,21 @@ mod tests {
             let refusal = check(&[properties]).expect_err(properties.0);
             assert!(refusal.contains(expected), "{refusal}");
         }
+    }
+
+    #[test]
+    #[cfg(not(feature = "kafka-oidc"))]
+    fn oidc_names_the_feature_that_it_needs() {
+        let refusal = check(&[("sasl.oauthbearer.method", "oidc")]).unwrap_err();
+        assert!(refusal.contains("the feature kafka-oidc"), "{refusal}");
+    }
+
+    #[test]
+    fn a_client_id_of_the_operator_holds() {
+        let mut settings = KafkaSettings::new("127.0.0.1:9092");
+        assert_eq!(settings.query().get("client.id"), Some("tidings"));
+        settings.properties.insert("client.id".into(), "shop".into());
+        assert_eq!(settings.query().get("client.id"), Some("shop"));
     }
 
     #[test]
