@@ -92,6 +92,7 @@ mod tests {
                         let is_type = match &selector.event_type {
                             TypeSelector::Any => true,
                             TypeSelector::Key(key) => event["type"] == **key,
+                            several => panic!("{several} in the demo"),
                         };
                         is_type && compile(selector, &catalog, "").unwrap().matches(&event["data"])
                     })

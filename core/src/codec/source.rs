@@ -20,6 +20,8 @@ use crate::{
 /// Reads source records. Built once per configuration; shared by all matchers and senders.
 #[derive(Clone, Debug)]
 pub struct Decoder {
+    /// Says which type is meant by a name: see [`Catalog::key_of`].
+    catalog: Arc<Catalog>,
     /// By Confluent schema id.
     schemas: HashMap<u32, Schema>,
     default_team: Option<TeamId>,
@@ -83,11 +85,12 @@ impl Decoder {
         schema_ids: BTreeMap<u32, String>,
         default_team: Option<TeamId>,
     ) -> Result<Decoder, String> {
-        let schema = |(id, key): (u32, String)| match catalog.get(&key) {
-            Some(known) => Ok((id, Schema { event_type: key.into(), shape: known.shape.clone() })),
+        let schema = |(id, key): (u32, String)| match catalog.resolve(&key) {
+            Some(known) => Ok((id, Schema { event_type: known.key.as_str().into(), shape: known.shape.clone() })),
             None => Err(format!("schema id {id} is mapped to {key:?}, which the catalog does not know")),
         };
-        Ok(Decoder { schemas: schema_ids.into_iter().map(schema).collect::<Result<_, _>>()?, default_team })
+        let schemas = schema_ids.into_iter().map(schema).collect::<Result<_, _>>()?;
+        Ok(Decoder { catalog, schemas, default_team })
     }
 
     /// Reads the event of a record. Tombstones are the caller's to skip.
@@ -98,7 +101,8 @@ impl Decoder {
                 let envelope = envelope(value)?;
                 let attributes = Attributes::of_envelope(&envelope)?;
                 let event_type = match attribute(&envelope, "type")? {
-                    Some(text) => event_type(text)?,
+                    // A name of the catalog is well formed, and its key is shared.
+                    Some(text) => self.catalog.key_of(text).cloned().map_or_else(|| event_type(text), Ok)?,
                     None => return Err(bad_field("type", "is missing")),
                 };
                 let event = self.event(record, attributes, event_type)?;

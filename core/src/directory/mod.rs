@@ -202,6 +202,19 @@ impl Directory {
         self.teams.get(team).into_iter().flat_map(|team| team.destinations.values())
     }
 
+    /// The subscriptions that would be invalid with another catalog, and why, in the order of teams and ids.
+    pub fn broken_by(&self, catalog: &Catalog) -> Vec<(Arc<Subscription>, Vec<Fault>)> {
+        let rules = self.teams.values().flat_map(|team| team.subscriptions.values());
+        let faults = |rule: &Arc<Rule>| {
+            let subscription = rule.subscription.clone();
+            let faults = subscription::compile(subscription.clone(), catalog).err()?;
+            Some((subscription, faults))
+        };
+        let mut broken: Vec<_> = rules.filter_map(faults).collect();
+        broken.sort_by(|(a, _), (b, _)| (&a.team, &a.id).cmp(&(&b.team, &b.id)));
+        broken
+    }
+
     /// Every inactive key, in the order of the keys.
     pub fn problems(&self) -> impl ExactSizeIterator<Item = &Arc<Problem>> {
         self.problems.values()

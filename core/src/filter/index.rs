@@ -12,10 +12,10 @@ use std::{
 
 use rpds::{HashTrieMap, HashTrieMapSync, RedBlackTreeMapSync};
 
-use super::{Clause, Fault, Faults, SelectorExplanation, clause};
+use super::{Clause, Fault, Faults, SelectorExplanation, selection};
 use crate::{
     catalog::Catalog,
-    domain::{Event, Subscription, SubscriptionId, TeamId, TypeSelector},
+    domain::{Event, EventSelector, Subscription, SubscriptionId, TeamId, TypeSelector},
 };
 
 /// Rules by team and event type.
@@ -31,11 +31,13 @@ pub struct Index {
     teams: HashTrieMapSync<TeamId, Team, FixedState>,
 }
 
-/// A subscription and its clauses, one for each of its event selectors; any of them may match.
+/// A subscription and its clauses, one for each event type of each of its selectors; any of them may match.
 #[derive(Debug)]
 pub struct Rule {
     pub subscription: Arc<Subscription>,
     clauses: Box<[Clause]>,
+    /// For each selector, where its clauses end.
+    ends: Box<[usize]>,
 }
 
 #[derive(Clone, Debug)]
@@ -63,12 +65,12 @@ impl Index {
         let mut team = self.teams.get(team_id).cloned().unwrap_or_else(Team::new);
         for clause in &rule.clauses {
             match &clause.event_type {
-                TypeSelector::Any => team.any.insert_mut(id.clone(), rule.clone()),
                 TypeSelector::Key(key) => {
                     let mut candidates = team.types.get(key).cloned().unwrap_or_default();
                     candidates.insert_mut(id.clone(), rule.clone());
                     team.types.insert_mut(key.clone(), candidates);
                 }
+                _ => team.any.insert_mut(id.clone(), rule.clone()),
             }
         }
         self.teams.insert_mut(team_id.clone(), team);
@@ -80,7 +82,6 @@ impl Index {
         let Some(mut team) = self.teams.get(team_id).cloned() else { return };
         for clause in &rule.clauses {
             match &clause.event_type {
-                TypeSelector::Any => drop(team.any.remove_mut(id)),
                 TypeSelector::Key(key) => {
                     let Some(mut candidates) = team.types.get(key).cloned() else { continue };
                     candidates.remove_mut(id);
@@ -90,6 +91,7 @@ impl Index {
                         team.types.insert_mut(key.clone(), candidates);
                     }
                 }
+                _ => drop(team.any.remove_mut(id)),
             }
         }
         if team.any.is_empty() && team.types.is_empty() {
@@ -130,13 +132,15 @@ impl Rule {
     pub fn compile(subscription: Arc<Subscription>, catalog: &Catalog) -> Result<Rule, Vec<Fault>> {
         let mut faults = Faults::default();
         let mut clauses = Vec::with_capacity(subscription.events.len());
+        let mut ends = Vec::with_capacity(subscription.events.len());
         for (i, selector) in subscription.events.iter().enumerate() {
-            match clause::compile(selector, catalog, &format!("events[{i}]")) {
-                Ok(clause) => clauses.push(clause),
+            match selection::compile_all(selector, catalog, &format!("events[{i}]")) {
+                Ok(of_selector) => clauses.extend(of_selector),
                 Err(found) => faults.extend(found),
             }
+            ends.push(clauses.len());
         }
-        faults.or(Rule { subscription, clauses: clauses.into() })
+        faults.or(Rule { subscription, clauses: clauses.into(), ends: ends.into() })
     }
 
     /// The meaning of a subscription: its team's event, of a type it names, whose data passes that selector's filter.
@@ -150,24 +154,32 @@ impl Rule {
 
     /// Selector by selector, condition by condition. That the event is of the rule's team is the caller's to see.
     pub fn explain(&self, event: &Event) -> Vec<SelectorExplanation> {
-        let explain = |clause: &Clause| {
-            let type_matches = clause.event_type.covers(&event.event_type);
-            let conditions = clause.explain(&event.data);
+        let mut start = 0;
+        let of_selector = std::iter::zip(&self.subscription.events, &self.ends);
+        let explain = |(selector, end): (&EventSelector, &usize)| {
+            let clauses = &self.clauses[start..*end];
+            start = *end;
+            // Of a selection, the clause for the event's type says the most; the first where no clause is for it.
+            let covering = clauses.iter().find(|clause| clause.event_type.covers(&event.event_type));
+            let conditions = covering.or(clauses.first()).map(|clause| clause.explain(&event.data)).unwrap_or_default();
+            let type_matches = covering.is_some();
             let matched = type_matches && conditions.iter().all(|condition| condition.held);
-            SelectorExplanation { event_type: clause.event_type.clone(), type_matches, conditions, matched }
+            SelectorExplanation { event_type: selector.event_type.clone(), type_matches, conditions, matched }
         };
-        self.clauses.iter().map(explain).collect()
+        of_selector.map(explain).collect()
     }
 }
 
 // === impl TypeSelector ===
 
 impl TypeSelector {
-    /// Whether events of that type are meant, filter aside.
-    pub fn covers(&self, event_type: &str) -> bool {
+    /// Whether events of that type are meant, filter aside, by what a [`Clause`] can name: a key, or any type. Of other
+    /// selectors only the catalog knows.
+    fn covers(&self, event_type: &str) -> bool {
         match self {
-            TypeSelector::Any => true,
             TypeSelector::Key(key) => **key == *event_type,
+            TypeSelector::Any => true,
+            _ => false,
         }
     }
 }
