@@ -23,6 +23,7 @@ use crate::{
         seam::Seam,
         sender::SenderRole,
     },
+    schemas,
     secrets::KeyRing,
     store::Store,
     telemetry::Readiness,
@@ -61,7 +62,7 @@ pub async fn compose<L: Log, S: Store>(
     partitions: Partitions,
 ) -> anyhow::Result<Running> {
     let topics = settings.topics();
-    let catalog = parts::catalog(&settings)?;
+    let catalog = schemas::catalog(&settings)?;
     let decoder = parts::decoder(&settings, &catalog)?;
     let readiness = Readiness::default();
     let (following, view) = follower(log.clone(), topics.directory.clone(), catalog.clone(), readiness.clone());

@@ -1,10 +1,10 @@
 //! What settings become before anything is opened: values and files, no connections.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, sync::Arc};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tidings_core::{
-    catalog::{Catalog, builtin_files},
+    catalog::Catalog,
     codec::Decoder,
     domain::address::{AddressPolicy, AllowList, UrlRules},
 };
@@ -18,38 +18,6 @@ use crate::{
     roles::{Clock, SystemClock},
     secrets::KeyRing,
 };
-
-/// The built-in event types and those of `schemas.folder`.
-pub fn catalog(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
-    let folder = &settings.schemas.folder;
-    if folder.as_os_str().is_empty() {
-        return Ok(Catalog::builtin());
-    }
-    let mut files = builtin_files();
-    read_schemas(folder, &mut files).with_context(|| format!("schemas.folder {}", folder.display()))?;
-    match Catalog::load(&files) {
-        Ok(catalog) => Ok(Arc::new(catalog)),
-        Err(faults) => {
-            let lines: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
-            bail!("schemas.folder {} has {} mistake(s):{lines}", folder.display(), faults.len())
-        }
-    }
-}
-
-/// Every `<platform>/<key>.avsc`, in the order of names.
-fn read_schemas(folder: &Path, files: &mut Vec<(String, String)>) -> anyhow::Result<()> {
-    let mut entries: Vec<_> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
-    entries.sort();
-    for path in entries {
-        if path.is_dir() {
-            read_schemas(&path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "avsc") {
-            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            files.push((path.display().to_string(), text));
-        }
-    }
-    Ok(())
-}
 
 pub fn decoder(settings: &Settings, catalog: &Arc<Catalog>) -> anyhow::Result<Arc<Decoder>> {
     let decoder = Decoder::new(catalog.clone(), settings.schema_ids(), None);
