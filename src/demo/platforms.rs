@@ -93,7 +93,9 @@ impl Platforms {
     }
 
     fn story(&mut self, now: Timestamp) -> Story {
-        let events = match self.chance.below(6) {
+        // The first ones are those that the demo's subscriptions are about, so that there is something to show at once.
+        let kinds = if self.events == 0 { 4 } else { 6 };
+        let events = match self.chance.below(kinds) {
             0 => self.customer(now),
             1 => self.app(),
             2 => self.integration(now),

@@ -36,7 +36,7 @@ pub struct Index {
 pub struct Rule {
     pub subscription: Arc<Subscription>,
     clauses: Box<[Clause]>,
-    /// For each selector, where its clauses end.
+    /// For each selector, where its clauses end; empty where each has one, as nearly all have.
     ends: Box<[usize]>,
 }
 
@@ -140,6 +140,9 @@ impl Rule {
             }
             ends.push(clauses.len());
         }
+        if ends.iter().copied().eq(1..=ends.len()) {
+            ends = Vec::new();
+        }
         faults.or(Rule { subscription, clauses: clauses.into(), ends: ends.into() })
     }
 
@@ -154,11 +157,8 @@ impl Rule {
 
     /// Selector by selector, condition by condition. That the event is of the rule's team is the caller's to see.
     pub fn explain(&self, event: &Event) -> Vec<SelectorExplanation> {
-        let mut start = 0;
-        let of_selector = std::iter::zip(&self.subscription.events, &self.ends);
-        let explain = |(selector, end): (&EventSelector, &usize)| {
-            let clauses = &self.clauses[start..*end];
-            start = *end;
+        let explain = |(i, selector): (usize, &EventSelector)| {
+            let clauses = self.clauses_of(i);
             // Of a selection, the clause for the event's type says the most; the first where no clause is for it.
             let covering = clauses.iter().find(|clause| clause.event_type.covers(&event.event_type));
             let conditions = covering.or(clauses.first()).map(|clause| clause.explain(&event.data)).unwrap_or_default();
@@ -166,7 +166,16 @@ impl Rule {
             let matched = type_matches && conditions.iter().all(|condition| condition.held);
             SelectorExplanation { event_type: selector.event_type.clone(), type_matches, conditions, matched }
         };
-        of_selector.map(explain).collect()
+        self.subscription.events.iter().enumerate().map(explain).collect()
+    }
+
+    /// The clauses of one selector.
+    fn clauses_of(&self, selector: usize) -> &[Clause] {
+        match selector.checked_sub(1) {
+            _ if self.ends.is_empty() => &self.clauses[selector..=selector],
+            None => &self.clauses[..self.ends[selector]],
+            Some(before) => &self.clauses[self.ends[before]..self.ends[selector]],
+        }
     }
 }
 

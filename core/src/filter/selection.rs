@@ -60,9 +60,15 @@ fn known_selections(catalog: &Catalog, selector: &TypeSelector) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::{
+        domain::{Event, Subscription},
+        filter::Rule,
+    };
 
     /// The keys that a selector covers, or its faults.
     fn covered(text: &str, filter: Value) -> Result<Vec<String>, Vec<String>> {
@@ -98,6 +104,37 @@ mod tests {
         assert_eq!(all, covered("pandium.*", json!({})).unwrap());
         let faults = covered("pandium.*", json!({"colour": ["red"]})).unwrap_err();
         assert!(faults[0].starts_with("events[0].filter.colour: found a filter that"), "{faults:?}");
+    }
+
+    #[test]
+    fn an_explanation_has_one_part_a_selector() {
+        let events = json!([
+            {"type": "critical:*"},
+            {"type": "pandium.*", "filter": {"environment": ["sandbox"]}},
+            {"type": "deployment"},
+        ]);
+        let subscription = json!({"team": "acme", "id": "s", "events": events, "destinations": ["hook"]});
+        let subscription: Subscription = serde_json::from_value(subscription).unwrap();
+        let rule = Rule::compile(Arc::new(subscription), &Catalog::builtin()).unwrap();
+        let check = |key: &str, expected: [(bool, bool); 3]| {
+            let event = Event {
+                team: rule.subscription.team.clone(),
+                id: "1".into(),
+                source: "test".into(),
+                event_type: key.into(),
+                time: None,
+                subject: None,
+                data: Catalog::builtin().get(key).unwrap().example.clone(),
+            };
+            let parts = rule.explain(&event);
+            let found: Vec<_> = parts.iter().map(|part| (part.type_matches, part.matched)).collect();
+            assert_eq!(found, expected, "{key}");
+            assert_eq!(parts[0].event_type, TypeSelector::Critical("*".into()));
+            assert_eq!(rule.matches(&event), expected.iter().any(|(_, matched)| *matched), "{key}");
+        };
+        check("pandium.run_failed", [(true, true), (true, false), (false, false)]);
+        check("pandium.tenant_created", [(false, false), (true, false), (false, false)]);
+        check("scalingo.app_deployed", [(false, false), (false, false), (true, true)]);
     }
 
     #[test]
