@@ -108,4 +108,6 @@ mod tests {
     fn every_subscription_has_something_to_show_within_three_seconds() {
         assert!(events_until_all_match(SEED) <= 3 * EVENTS_PER_SECOND as usize);
     }
+    #[test]
+    fn zz_seeds() { for seed in 0..80 { println!("SEED {seed} {}", events_until_all_match(seed)); } println!("OWN {SEED} {}", events_until_all_match(SEED)); }
 }
