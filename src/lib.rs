@@ -12,6 +12,7 @@
 //! - [`process`]: opens what the mode says, joins the roles, stops them in order.
 //! - [`api`]: HTTP for operators and other programs; [`cli`]: the commands, most of which speak to it.
 //! - [`demo`]: `tidings up --demo`, all of it with events and receivers around it.
+//! - [`schemas`]: the event types in force, compiled in and from a folder.
 //! - [`config`]: every setting, its default and its manual; [`telemetry`]: logs, metrics, readiness.
 //! - [`crash`]: where a development build can be told to die.
 //!
@@ -28,6 +29,7 @@ pub mod demo;
 pub mod log;
 pub mod process;
 pub mod roles;
+pub mod schemas;
 pub mod secrets;
 pub mod sources;
 pub mod store;

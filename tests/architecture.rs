@@ -19,13 +19,14 @@ const SHELL: &[(&str, &[&str])] = &[
     ("secrets", &[]),
     ("channels", &["secrets"]),
     ("config", &["log"]),
+    ("schemas", &["config"]),
     ("telemetry", &["config", "log", "store"]),
     ("sources", &["config", "log", "telemetry"]),
     ("roles", &["crash", "log", "sources", "store", "channels", "secrets", "telemetry"]),
     // Of the log it uses the local one: a backup is of the embedded mode.
     ("backup", &["log"]),
     ("api", &["backup", "log", "sources", "store", "secrets", "roles", "config", "telemetry"]),
-    ("cli", &["backup", "log", "sources", "store", "secrets", "config", "telemetry", "api"]),
+    ("cli", &["backup", "log", "sources", "store", "secrets", "config", "schemas", "telemetry", "api"]),
     (
         "process",
         &[
@@ -38,6 +39,7 @@ const SHELL: &[(&str, &[&str])] = &[
             "secrets",
             "roles",
             "config",
+            "schemas",
             "telemetry",
             "api",
             "cli",

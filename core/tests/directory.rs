@@ -474,3 +474,42 @@ proptest! {
         }
     }
 }
+
+/// A field may go while nobody asks for it.
+#[test]
+fn a_filter_that_is_used_cannot_go_unseen() {
+    let file = |filters: &str| {
+        let text = format!(
+            r#"{{"type": "record", "namespace": "shop", "name": "paid", "doc": "An order was paid.",
+            "tidings.displayName": "Order paid", "tidings.category": "order", "tidings.severity": "info",
+            "fields": [{{"name": "total", "type": "long"}}, {{"name": "state", "type": "string"}}],
+            "tidings.filters": [{filters}], "tidings.example": {{"total": 5, "state": "new"}}}}"#
+        );
+        Catalog::load(&[("shop/paid.avsc".to_owned(), text)]).unwrap()
+    };
+    let total = r#"{"key": "total", "label": "Total", "field": "total", "kind": "number"}"#;
+    let state = r#"{"key": "state", "label": "State", "field": "state", "kind": "text"}"#;
+    let mut directory = Directory::new(file(&format!("{total}, {state}")).into());
+    for (offset, (id, event_type, filter)) in [
+        ("b", "shop.paid", json!({"state": ["new"]})),
+        ("a", "shop.paid", json!({"total": [5]})),
+        ("c", "category:shop.order", json!({})),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut value = subscription("acme", id);
+        value["events"] = json!([{"type": event_type, "filter": filter}]);
+        let key = subscription_key(&team("acme"), &SubscriptionId::new(id).unwrap());
+        assert_eq!(directory.apply(&record(offset as i64, &key, Some(value.to_string()))), Applied::Active);
+    }
+    let check = |catalog: Catalog, expected: &[&str]| {
+        let broken = directory.broken_by(&catalog);
+        let broken: Vec<String> = broken.iter().map(|(s, faults)| format!("{} {}", s.id, faults[0].path)).collect();
+        assert_eq!(broken, expected);
+    };
+    check(file(&format!("{total}, {state}")), &[]);
+    check(file(total), &["b events[0].filter.state"]);
+    check(file(""), &["a events[0].filter.total", "b events[0].filter.state"]);
+    check(Catalog::default(), &["a events[0].type", "b events[0].type", "c events[0].type"]);
+}

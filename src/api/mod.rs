@@ -10,6 +10,7 @@
 //! | `/v1/directory/problems` | which keys of the directory are inactive, and why |
 //! | `/v1/teams/{team}/notifications[/{id}]`, `/v1/teams/{team}/attempts`, and both without team | what became of events |
 //! | `/v1/events` | POST one event or many |
+//! | `/v1/event-types[/{key}]`, `/v1/event-types/check` | the catalog in force; POST a folder's files to see what they would change |
 //! | `/v1/deadletters`, `/v1/deadletters/retry` | what was set aside |
 //! | `/v1/replays` | POST a range of events to be matched again |
 //! | `/v1/backup` | GET the installation as one file, in embedded mode |
@@ -21,8 +22,8 @@
 //! is `{"error": {"code", "message", "faults": [{"path", "found", "allowed"}]}}`.
 //!
 //! Reading order: this file, [`token`], [`error`], [`body`], [`query`], [`cursor`], [`directory`], then the handlers:
-//! [`subscriptions`], [`destinations`], [`secrets`], [`problems`], [`events`], [`history`], [`dead_letters`], [`replays`], [`backup`],
-//! [`sources`], [`explain`], [`health`].
+//! [`subscriptions`], [`destinations`], [`secrets`], [`problems`], [`events`], [`event_types`], [`history`], [`dead_letters`],
+//! [`replays`], [`backup`], [`sources`], [`explain`], [`health`].
 
 pub mod backup;
 pub mod body;
@@ -31,6 +32,7 @@ pub mod dead_letters;
 pub mod destinations;
 pub mod directory;
 pub mod error;
+pub mod event_types;
 pub mod events;
 pub mod explain;
 pub mod health;
@@ -99,7 +101,7 @@ pub struct ApiState<L, S> {
     pub metrics: PrometheusHandle,
 }
 
-/// The largest body of `POST /v1/events`, in bytes.
+/// The largest body of `POST /v1/events` and of `POST /v1/event-types/check`, in bytes.
 pub const MAX_EVENTS_BODY: usize = 8 * 1024 * 1024;
 /// The largest body of any other request, in bytes.
 pub const MAX_BODY: usize = 512 * 1024;
@@ -118,6 +120,10 @@ pub async fn serve<L: Log, S: Store>(
 
 /// Every route.
 pub fn router<L: Log, S: Store>(state: Arc<ApiState<L, S>>) -> Router {
+    let large = Router::new()
+        .route("/v1/events", post(events::publish))
+        .route("/v1/event-types/check", post(event_types::check))
+        .layer(DefaultBodyLimit::max(MAX_EVENTS_BODY));
     let guarded = Router::new()
         .route("/v1/teams/{team}/subscriptions", get(subscriptions::list).post(subscriptions::create))
         .route(
@@ -143,10 +149,12 @@ pub fn router<L: Log, S: Store>(state: Arc<ApiState<L, S>>) -> Router {
         .route("/v1/replays", post(replays::start))
         .route("/v1/sources/test", get(sources::test))
         .route("/v1/backup", get(backup::make))
+        .route("/v1/event-types", get(event_types::list))
+        .route("/v1/event-types/{key}", get(event_types::show))
         .route("/v1/explain", post(explain::explain))
         .route("/metrics", get(health::metrics))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .merge(Router::new().route("/v1/events", post(events::publish)).layer(DefaultBodyLimit::max(MAX_EVENTS_BODY)))
+        .merge(large)
         .route_layer(middleware::from_fn_with_state(state.clone(), token::require));
     guarded
         .route("/healthz", get(health::alive))

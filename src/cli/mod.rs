@@ -1,7 +1,8 @@
 //! The command line: each command one file.
 //!
 //! `up`, `match`, `send` and `api` run roles in this process. `topics`, `check` and, in distributed mode, `source test` look at
-//! the log and the store themselves, because they are needed before anything runs, and `restore` makes a data folder that nobody uses yet. All other commands speak HTTP to the API, so that they
+//! the log and the store themselves and `types` reads the catalog, because they are needed before anything runs, and `restore`
+//! makes a data folder that nobody uses yet. All other commands speak HTTP to the API, so that they
 //! work the same from any machine and never open the data folder of a running process.
 //!
 //! Answers go to stdout, as tables for people or as JSON with `--json`; errors go to stderr with exit code 1.
@@ -29,6 +30,7 @@ pub mod run;
 pub mod secret;
 pub mod source;
 pub mod topics;
+pub mod types;
 
 use std::path::PathBuf;
 
@@ -86,6 +88,7 @@ pub enum Command {
     Check(check::Check),
     /// Ask the process of this configuration whether it is ready: exit code 0 or 1
     Health,
+    Types(types::Types),
     /// Publish events: one JSON object per line
     Publish(publish::Publish),
     /// What teams want to hear
@@ -127,6 +130,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Topics(command) => topics::run(command, &settings(global)?).await,
         Command::Check(command) => check::run(command, global).await,
         Command::Health => health::run(global).await,
+        Command::Types(command) => types::run(command, global).await,
         Command::Publish(command) => publish::run(command, global).await,
         Command::Subscription(command) => objects::run(command, objects::Kind::Subscription, global).await,
         Command::Destination(command) => objects::run(command, objects::Kind::Destination, global).await,
@@ -177,6 +181,9 @@ mod tests {
         assert!(check("tidings explain event.json acme/s-1").unwrap().contains("acme/s-1"));
         assert!(check("tidings deadletters").unwrap().contains("None"));
         assert!(check("tidings attempts --team acme --since 2h --curl --json").is_ok());
+        assert!(check("tidings types deployment --example").is_ok());
+        assert!(check("tidings types check schemas --before old").unwrap().contains("old"));
+        assert!(check("tidings types --example").is_err());
         assert!(check("tidings attempts --status lost").is_err());
         assert!(check("tidings destination show --team acme").is_err());
     }

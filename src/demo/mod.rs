@@ -20,6 +20,7 @@ mod cast;
 mod commands;
 mod counts;
 mod folder;
+mod lives;
 mod platforms;
 mod poison;
 mod receivers;

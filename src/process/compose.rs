@@ -23,6 +23,7 @@ use crate::{
         seam::Seam,
         sender::SenderRole,
     },
+    schemas,
     secrets::KeyRing,
     sources::Schemas,
     store::Store,
@@ -62,7 +63,7 @@ pub async fn compose<L: Log, S: Store>(
     partitions: Partitions,
 ) -> anyhow::Result<Running> {
     let topics = settings.topics();
-    let catalog = parts::catalog(&settings)?;
+    let catalog = schemas::catalog(&settings)?;
     let readiness = Readiness::default();
     let schemas = parts::schemas(&settings, &catalog, &readiness)?;
     let (following, view) = follower(log.clone(), topics.directory.clone(), catalog.clone(), readiness.clone());

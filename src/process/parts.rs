@@ -2,11 +2,11 @@
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use rustls::pki_types::CertificateDer;
 use secrecy::{ExposeSecret, SecretString};
 use tidings_core::{
-    catalog::{Catalog, builtin_files},
+    catalog::Catalog,
     codec::{Decoder, Recipe},
     domain::address::{AddressPolicy, AllowList, UrlRules},
 };
@@ -22,38 +22,6 @@ use crate::{
     sources::{Credentials, Registry, RegistrySettings, Schemas},
     telemetry::Readiness,
 };
-
-/// The built-in event types and those of `schemas.folder`.
-pub fn catalog(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
-    let folder = &settings.schemas.folder;
-    if folder.as_os_str().is_empty() {
-        return Ok(Catalog::builtin());
-    }
-    let mut files = builtin_files();
-    read_schemas(folder, &mut files).with_context(|| format!("schemas.folder {}", folder.display()))?;
-    match Catalog::load(&files) {
-        Ok(catalog) => Ok(Arc::new(catalog)),
-        Err(faults) => {
-            let lines: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
-            bail!("schemas.folder {} has {} mistake(s):{lines}", folder.display(), faults.len())
-        }
-    }
-}
-
-/// Every `<platform>/<key>.avsc`, in the order of names.
-fn read_schemas(folder: &Path, files: &mut Vec<(String, String)>) -> anyhow::Result<()> {
-    let mut entries: Vec<_> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
-    entries.sort();
-    for path in entries {
-        if path.is_dir() {
-            read_schemas(&path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "avsc") {
-            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            files.push((path.display().to_string(), text));
-        }
-    }
-    Ok(())
-}
 
 /// How events are read, with the registry if there is one.
 pub fn schemas(settings: &Settings, catalog: &Catalog, readiness: &Readiness) -> anyhow::Result<Schemas> {

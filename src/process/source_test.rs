@@ -33,7 +33,7 @@ async fn distributed(command: SourceTest, global: &Global, settings: crate::conf
     use crate::{cli::topics, sources::look::look, telemetry::Readiness};
 
     let log = topics::kafka(&settings)?;
-    let catalog = parts::catalog(&settings)?;
+    let catalog = crate::schemas::catalog(&settings)?;
     let schemas = parts::schemas(&settings, &catalog, &Readiness::default())?;
     let topic: Arc<str> = match command.topic {
         Some(topic) => topic.into(),

@@ -3,6 +3,7 @@
 mod cli;
 mod dead_letters;
 mod destinations;
+mod event_types;
 mod events;
 mod explain;
 mod harness;

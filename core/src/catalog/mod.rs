@@ -4,14 +4,23 @@
 //! validation, filters, forms, rendering and documents need. `schemas/README.md` is the list of attributes.
 //! The room does *not* read folders, decode events or evaluate filters.
 //!
-//! A file becomes an entry in three steps, each in its own file:
+//! How a file becomes an entry, in reading order:
 //!
 //! - [`shape`]: the Avro schema with its references resolved and its bounds checked; values can be held against it.
-//! - [`load`]: attributes, fields, filters, templates and the example, every fault reported at once.
+//! - [`load`]: one file → one entry, every fault reported at once; [`attributes`] and [`filters`] are its parts.
+//! - [`names`]: what else a type is called, on the wire and elsewhere, and how it is found by that.
 //! - [`builtin`]: the files that are compiled in.
+//! - [`evolution`]: which changes of a type its events and subscriptions survive.
+//! - [`description`], [`page`]: an entry for programs, and for people.
 
+mod attributes;
 pub mod builtin;
+pub mod description;
+pub mod evolution;
+mod filters;
 mod load;
+mod names;
+pub mod page;
 mod shape;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -19,14 +28,19 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use attributes::placeholders;
 pub use builtin::builtin_files;
-pub use load::{CatalogFault, placeholders};
+pub use load::CatalogFault;
 pub use shape::{Mismatch, Shape, ShapeField};
+
+use crate::domain::TypeSelector;
+use names::Names;
 
 /// All event types by key. Immutable; shared as an `Arc`.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     types: BTreeMap<String, EventType>,
+    names: Names,
 }
 
 /// One event type: what its data looks like, how it is shown, and what may be filtered on.
@@ -110,7 +124,7 @@ pub struct FilterSpec {
     /// The name in a subscription's filter: `licenseType`.
     pub key: String,
     pub label: String,
-    /// Path of the field in the data.
+    /// Path of the field in the data; empty for a [condition](FilterKind::Condition).
     pub field: Vec<String>,
     pub kind: FilterKind,
     pub required: bool,
@@ -134,6 +148,8 @@ pub enum FilterKind {
     Enum,
     /// Names chosen by the platform's users, each with a value of its own kind; the filter is an object.
     Map,
+    /// Needs time, or what happened before: no single event can answer it.
+    Condition,
 }
 
 // === impl Catalog ===
@@ -162,11 +178,49 @@ impl Catalog {
                 Err(found) => faults.extend(found),
             }
         }
-        if faults.is_empty() { Ok(Catalog { types }) } else { Err(faults) }
+        let names = Names::of(&types, &mut faults);
+        if faults.is_empty() { Ok(Catalog { types, names }) } else { Err(faults) }
     }
 
+    /// By its key.
     pub fn get(&self, key: &str) -> Option<&EventType> {
         self.types.get(key)
+    }
+
+    /// By its key or any other name, see [`Catalog::key_of`].
+    pub fn resolve(&self, name: &str) -> Option<&EventType> {
+        self.get(self.key_of(name)?)
+    }
+
+    /// The key of the type that a name means: the key itself, or its last part, a wire name or an alias, with the
+    /// platform before it (`scalingo.deployment`) or, where no other type has that name, without (`deployment`).
+    pub fn key_of(&self, name: &str) -> Option<&Arc<str>> {
+        self.names.key_of(name)
+    }
+
+    /// The types that a selector names, in the order of their keys.
+    pub fn selected(&self, selector: &TypeSelector) -> Vec<&EventType> {
+        let is_selected = |t: &EventType| match selector {
+            TypeSelector::Any => true,
+            TypeSelector::Key(_) => false,
+            TypeSelector::Under(prefix) => t.key.strip_prefix(&**prefix).is_some_and(|rest| rest.starts_with('.')),
+            TypeSelector::Category(name) => {
+                name.strip_prefix(&t.platform).and_then(|rest| rest.strip_prefix('.')) == Some(&t.category)
+            }
+            TypeSelector::Critical(platform) => t.critical && (&**platform == "*" || **platform == t.platform),
+        };
+        match selector {
+            TypeSelector::Key(name) => self.resolve(name).into_iter().collect(),
+            _ => self.types().filter(|t| is_selected(t)).collect(),
+        }
+    }
+
+    /// Every platform, in alphabetical order.
+    pub fn platforms(&self) -> Vec<&str> {
+        let mut platforms: Vec<&str> = self.types().map(|t| t.platform.as_str()).collect();
+        platforms.sort_unstable();
+        platforms.dedup();
+        platforms
     }
 
     /// In the order of their keys.
@@ -202,6 +256,7 @@ impl FilterKind {
             FilterKind::Text => &["equals", "anything-but", "prefix", "suffix", "equals-ignore-case", "exists"],
             FilterKind::Number => &["equals", "anything-but", "numeric", "exists"],
             FilterKind::Boolean => &["equals", "exists"],
+            FilterKind::Condition => &["equals"],
             FilterKind::Enum => &["equals", "anything-but", "exists"],
             FilterKind::Map => {
                 &["equals", "anything-but", "prefix", "suffix", "equals-ignore-case", "numeric", "exists"]
@@ -216,6 +271,7 @@ impl FilterKind {
             FilterKind::Boolean => "boolean",
             FilterKind::Enum => "enum",
             FilterKind::Map => "map",
+            FilterKind::Condition => "condition",
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     domain::{
         Destination, DestinationId, Event, NamedSecret, Record, Secret, SecretId, Subscription, SubscriptionId, TeamId,
     },
-    filter::{Datum, FixedState, Index, Rule},
+    filter::{Datum, Fault, FixedState, Index, Rule},
 };
 
 use record::{Refusal, read};
@@ -278,6 +278,19 @@ impl Directory {
     /// Nothing folded yet, but read in the same way.
     pub fn emptied(&self) -> Directory {
         Directory::read_with(self.catalog.clone(), self.codec.clone())
+    }
+
+    /// The subscriptions that would be invalid with another catalog, and why, in the order of teams and ids.
+    pub fn broken_by(&self, catalog: &Catalog) -> Vec<(Arc<Subscription>, Vec<Fault>)> {
+        let rules = self.teams.values().flat_map(|team| team.subscriptions.values());
+        let faults = |rule: &Arc<Rule>| {
+            let subscription = rule.subscription.clone();
+            let faults = subscription::compile(subscription.clone(), catalog).err()?;
+            Some((subscription, faults))
+        };
+        let mut broken: Vec<_> = rules.filter_map(faults).collect();
+        broken.sort_by(|(a, _), (b, _)| (&a.team, &a.id).cmp(&(&b.team, &b.id)));
+        broken
     }
 
     /// Every inactive key, in the order of the keys.

@@ -1,6 +1,6 @@
 //! What a team wants to hear.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ pub struct Subscription {
     pub destinations: Vec<DestinationId>,
 }
 
-/// One event type, or any, and the filter its data must pass.
+/// One event type, or several, and the filter the data must pass.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventSelector {
@@ -37,12 +37,20 @@ pub struct EventSelector {
     pub filter: serde_json::Map<String, serde_json::Value>,
 }
 
-/// `*` or one catalog key.
+/// Which event types are meant. All but a single key follow the catalog as it grows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum TypeSelector {
+    /// `*`: every event, of types that the catalog does not know too.
     Any,
+    /// `scalingo.app_deployed`: one catalog key, or another name of that type.
     Key(Arc<str>),
+    /// `scalingo.*`, `replicated.customer.*`: every type whose key begins so, without the `.*`.
+    Under(Arc<str>),
+    /// `category:scalingo.addon`: every type of one category of a platform.
+    Category(Arc<str>),
+    /// `critical:scalingo`, `critical:*`: every type marked critical, of one platform or of all.
+    Critical(Arc<str>),
 }
 
 /// The most (event type + filter) pairs of one subscription.
@@ -52,6 +60,9 @@ pub const MAX_DESTINATIONS: usize = 100;
 /// The longest display name, in bytes.
 pub const MAX_DISPLAY_NAME: usize = 255;
 
+const CATEGORY: &str = "category:";
+const CRITICAL: &str = "critical:";
+
 fn yes() -> bool {
     true
 }
@@ -59,16 +70,56 @@ fn yes() -> bool {
 // === impl TypeSelector ===
 
 impl From<String> for TypeSelector {
+    /// A colon or an asterisk stands in no key, so the forms cannot be mistaken for each other.
     fn from(text: String) -> TypeSelector {
-        if text == "*" { TypeSelector::Any } else { TypeSelector::Key(text.into()) }
+        if text == "*" {
+            TypeSelector::Any
+        } else if let Some(prefix) = text.strip_suffix(".*") {
+            TypeSelector::Under(prefix.into())
+        } else if let Some(category) = text.strip_prefix(CATEGORY) {
+            TypeSelector::Category(category.into())
+        } else if let Some(platform) = text.strip_prefix(CRITICAL) {
+            TypeSelector::Critical(platform.into())
+        } else {
+            TypeSelector::Key(text.into())
+        }
     }
 }
 
 impl From<TypeSelector> for String {
     fn from(selector: TypeSelector) -> String {
-        match selector {
-            TypeSelector::Any => "*".to_owned(),
-            TypeSelector::Key(key) => key.as_ref().to_owned(),
+        selector.to_string()
+    }
+}
+
+impl fmt::Display for TypeSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TypeSelector::Any => f.write_str("*"),
+            TypeSelector::Key(key) => f.write_str(key),
+            TypeSelector::Under(prefix) => write!(f, "{prefix}.*"),
+            TypeSelector::Category(category) => write!(f, "{CATEGORY}{category}"),
+            TypeSelector::Critical(platform) => write!(f, "{CRITICAL}{platform}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selector_is_written_as_it_was_read() {
+        let check = |text: &str, expected: TypeSelector| {
+            assert_eq!(TypeSelector::from(text.to_owned()), expected, "{text}");
+            assert_eq!(String::from(expected), text);
+        };
+        check("*", TypeSelector::Any);
+        check("scalingo.app_deployed", TypeSelector::Key("scalingo.app_deployed".into()));
+        check("scalingo.*", TypeSelector::Under("scalingo".into()));
+        check("category:scalingo.addon", TypeSelector::Category("scalingo.addon".into()));
+        check("critical:*", TypeSelector::Critical("*".into()));
+        check("critical:tyk", TypeSelector::Critical("tyk".into()));
+        check("", TypeSelector::Key("".into()));
     }
 }

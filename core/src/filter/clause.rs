@@ -38,31 +38,64 @@ pub(super) struct Leaf {
     pub alternatives: Alternatives,
 }
 
+/// What a fault says of a filter that cannot be held against one event.
+pub const NEEDS_CONDITIONS: &str = "needs_conditions";
+
 /// How many near misses a fault about an unknown event type names.
 const MAX_SUGGESTIONS: usize = 3;
 
 /// Makes a clause of an event selector, or says everything that is wrong with it. `path` is where the selector stands:
 /// `events[0]`.
 ///
-/// A selector of any type (`*`) is not held against the catalog: its keys are the data's own field names.
+/// A selector of any type (`*`) is not held against the catalog: its keys are the data's own field names. A selector of
+/// several types makes several clauses: see [`super::compile_all`].
 pub fn compile(selector: &EventSelector, catalog: &Catalog, path: &str) -> Result<Clause, Vec<Fault>> {
     let root = Path::Root(path);
     let place = Path::Key(&root, "filter");
     let mut faults = Faults::default();
-    let pattern = Pattern::read_into(&selector.filter, &place, &mut faults);
-    let mut clause = Clause { event_type: selector.event_type.clone(), root: Branch::default() };
     match &selector.event_type {
-        TypeSelector::Any => clause.root = Branch::of_fields(pattern.nodes, ""),
-        TypeSelector::Key(key) => match catalog.get(key) {
-            Some(event_type) => {
-                let mut check = Check { event_type, faults: &mut faults };
-                check.keys(&selector.filter, &place);
-                clause.root = check.pattern(pattern, &place);
+        TypeSelector::Any => {
+            let pattern = Pattern::read_into(&selector.filter, &place, &mut faults);
+            let event_type = selector.event_type.clone();
+            return faults.or(Clause { event_type, root: Branch::of_fields(pattern.nodes, "") });
+        }
+        TypeSelector::Key(key) => match catalog.resolve(key) {
+            Some(event_type) => return of_type(selector, event_type, Required::Asked, path),
+            None => {
+                Pattern::read_into(&selector.filter, &place, &mut faults);
+                faults.add(&Path::Key(&root, "type"), shown(&format_args!("{key:?}")), known_types(catalog, key));
             }
-            None => faults.add(&Path::Key(&root, "type"), shown(&format_args!("{key:?}")), known_types(catalog, key)),
         },
+        several => {
+            let found = shown(&format_args!("{:?}", several.to_string()));
+            faults.add(&Path::Key(&root, "type"), found, "one event type, or *");
+        }
     }
-    faults.or(clause)
+    Err(faults.or(()).err().unwrap_or_default())
+}
+
+/// Whether the filters must be given that an event type requires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Required {
+    Asked,
+    NotAsked,
+}
+
+/// The clause for one event type, under its key, whatever name the selector used.
+pub(super) fn of_type(
+    selector: &EventSelector,
+    event_type: &EventType,
+    required: Required,
+    path: &str,
+) -> Result<Clause, Vec<Fault>> {
+    let root = Path::Root(path);
+    let place = Path::Key(&root, "filter");
+    let mut faults = Faults::default();
+    let pattern = Pattern::read_into(&selector.filter, &place, &mut faults);
+    let mut check = Check { event_type, required, faults: &mut faults };
+    check.keys(&selector.filter, &place);
+    let root = check.pattern(pattern, &place);
+    faults.or(Clause { event_type: TypeSelector::Key(event_type.key.as_str().into()), root })
 }
 
 // === impl Clause ===
@@ -161,6 +194,7 @@ impl Leaf {
 /// Holds a pattern against what the event type offers.
 struct Check<'a> {
     event_type: &'a EventType,
+    required: Required,
     faults: &'a mut Faults,
 }
 
@@ -175,16 +209,37 @@ impl Check<'_> {
             self.faults.add(&Path::Key(place, key), "a filter that this event type does not offer", allowed);
         }
         for spec in &self.event_type.filters {
-            if spec.required && !filter.contains_key(&spec.key) {
+            let required = spec.required && self.required == Required::Asked;
+            if spec.kind == FilterKind::Condition {
+                self.condition(spec, filter.get(&spec.key), required, place);
+            } else if required && !filter.contains_key(&spec.key) {
                 self.faults.add(&Path::Key(place, &spec.key), "nothing", format!("required: {}", values_of(spec)));
             }
         }
     }
 
+    /// Refused, given or required: nothing here could hold it. To give what holds anyhow is to ask for nothing.
+    fn condition(&mut self, spec: &FilterSpec, given: Option<&Value>, required: bool, place: &Path<'_>) {
+        let is_default = given.is_some_and(|given| {
+            given.as_array().is_some_and(|given| given.len() == 1 && given.first() == spec.default.as_ref())
+        });
+        if (given.is_none() || is_default) && !required {
+            return;
+        }
+        let found = format!("a condition over time or state ({NEEDS_CONDITIONS})");
+        let allowed = match &spec.default {
+            _ if required => "none yet: this event type cannot be subscribed to by name".to_owned(),
+            Some(default) => format!("{default}, which holds without it, or no such filter"),
+            None => "no such filter".to_owned(),
+        };
+        self.faults.add(&Path::Key(place, &spec.key), found, allowed);
+    }
+
     fn pattern(&mut self, pattern: Pattern, place: &Path<'_>) -> Branch {
         let mut root = Branch::default();
         for (key, node) in pattern.nodes {
-            let Some(spec) = self.event_type.filter(&key) else { continue };
+            let spec = self.event_type.filter(&key).filter(|spec| spec.kind != FilterKind::Condition);
+            let Some(spec) = spec else { continue };
             let place = Path::Key(place, &key);
             match (spec.kind, node) {
                 (FilterKind::Map, Node::Branch(entries)) => {
@@ -282,6 +337,7 @@ fn values_of(spec: &FilterSpec) -> String {
         FilterKind::Number => "a number",
         FilterKind::Boolean => "true, false",
         FilterKind::Map => r#"an object of arrays: {"<name>": [alternatives]}"#,
+        FilterKind::Condition => "a condition over time or state",
     };
     text.to_owned()
 }

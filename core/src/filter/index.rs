@@ -13,14 +13,17 @@ use std::{
 use rpds::{HashTrieMap, HashTrieMapSync};
 
 use super::{
-    Clause, Datum, Fault, Faults, SelectorExplanation,
+    Clause, Datum, Fault, Faults, Path, SelectorExplanation,
     candidates::{Access, Candidates},
-    clause,
+    selection,
 };
 use crate::{
     catalog::Catalog,
-    domain::{Event, Subscription, TeamId, TypeSelector, notification::destination_hash},
+    domain::{Event, EventSelector, Subscription, TeamId, TypeSelector, notification::destination_hash},
 };
+
+/// The most clauses of one rule: selections multiply the types that they cover with their filter.
+pub const MAX_CLAUSES: usize = 1_000;
 
 /// Rules by team and event type.
 ///
@@ -35,13 +38,15 @@ pub struct Index {
     teams: HashTrieMapSync<TeamId, Team, FixedState>,
 }
 
-/// A subscription and its clauses, one for each of its event selectors; any of them may match.
+/// A subscription and its clauses, one for each event type of each of its selectors; any of them may match.
 #[derive(Debug)]
 pub struct Rule {
     pub subscription: Arc<Subscription>,
     /// The [`destination_hash`] of each of its destinations: hashing names once is enough.
     pub destination_hashes: Box<[u32]>,
     clauses: Box<[Clause]>,
+    /// For each selector, where its clauses end; empty where each has one, as nearly all have.
+    ends: Box<[usize]>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,12 +71,12 @@ impl Index {
         let mut team = self.teams.get(team_id).cloned().unwrap_or_else(Team::new);
         for (selector, accesses) in rule.selectors() {
             match selector {
-                TypeSelector::Any => team.any.insert(rule, accesses),
                 TypeSelector::Key(key) => {
                     let mut candidates = team.types.get(key).cloned().unwrap_or_default();
                     candidates.insert(rule, accesses);
                     team.types.insert_mut(key.clone(), candidates);
                 }
+                _ => team.any.insert(rule, accesses),
             }
         }
         self.teams.insert_mut(team_id.clone(), team);
@@ -83,7 +88,6 @@ impl Index {
         let Some(mut team) = self.teams.get(team_id).cloned() else { return };
         for (selector, accesses) in rule.selectors() {
             match selector {
-                TypeSelector::Any => team.any.remove(id, &accesses),
                 TypeSelector::Key(key) => {
                     let Some(mut candidates) = team.types.get(key).cloned() else { continue };
                     candidates.remove(id, &accesses);
@@ -93,6 +97,7 @@ impl Index {
                         team.types.insert_mut(key.clone(), candidates);
                     }
                 }
+                _ => team.any.remove(id, &accesses),
             }
         }
         if team.any.is_empty() && team.types.is_empty() {
@@ -145,27 +150,38 @@ impl Rule {
     pub fn compile(subscription: Arc<Subscription>, catalog: &Catalog) -> Result<Rule, Vec<Fault>> {
         let mut faults = Faults::default();
         let mut clauses = Vec::with_capacity(subscription.events.len());
+        let mut ends = Vec::with_capacity(subscription.events.len());
         for (i, selector) in subscription.events.iter().enumerate() {
-            match clause::compile(selector, catalog, &format!("events[{i}]")) {
-                Ok(clause) => clauses.push(clause),
+            match selection::compile_all(selector, catalog, &format!("events[{i}]")) {
+                Ok(of_selector) => clauses.extend(of_selector),
                 Err(found) => faults.extend(found),
             }
+            ends.push(clauses.len());
+            if clauses.len() > MAX_CLAUSES {
+                let found = format!("{} or more pairs of type and filter", clauses.len());
+                faults.add(&Path::Root("events"), found, format!("at most {MAX_CLAUSES}"));
+                break;
+            }
+        }
+        if ends.iter().copied().eq(1..=ends.len()) {
+            ends = Vec::new();
         }
         let destinations = subscription.destinations.iter();
         let destination_hashes = destinations.map(|id| destination_hash(&subscription.team, id)).collect();
-        faults.or(Rule { subscription, destination_hashes, clauses: clauses.into() })
+        faults.or(Rule { subscription, destination_hashes, clauses: clauses.into(), ends: ends.into() })
     }
 
     /// Each of its types or "any" once, with what an event of it can be told by.
-    fn selectors(&self) -> impl Iterator<Item = (&TypeSelector, Vec<Access<'_>>)> {
-        let first = |(i, clause): (usize, &'_ Clause)| {
-            self.clauses[..i].iter().all(|before| before.event_type != clause.event_type)
-        };
-        let firsts = self.clauses.iter().enumerate().filter(move |(i, clause)| first((*i, clause)));
-        firsts.map(|(i, clause)| {
-            let alone = self.clauses[i + 1..].iter().all(|after| after.event_type != clause.event_type);
-            (&clause.event_type, if alone { clause.accesses() } else { Vec::new() })
-        })
+    fn selectors(&self) -> Vec<(&TypeSelector, Vec<Access<'_>>)> {
+        let mut clauses: Vec<&Clause> = self.clauses.iter().collect();
+        // Sorted, because a few selections make thousands of clauses.
+        clauses.sort_by(|a, b| a.event_type.cmp(&b.event_type));
+        let mut selectors = Vec::new();
+        for same in clauses.chunk_by(|a, b| a.event_type == b.event_type) {
+            let accesses = if let [alone] = same { alone.accesses() } else { Vec::new() };
+            selectors.push((&same[0].event_type, accesses));
+        }
+        selectors
     }
 
     /// The meaning of a subscription: its team's event, of a type it names, whose data passes that selector's filter.
@@ -180,24 +196,38 @@ impl Rule {
 
     /// Selector by selector, condition by condition. That the event is of the rule's team is the caller's to see.
     pub fn explain(&self, event: &Event) -> Vec<SelectorExplanation> {
-        let explain = |clause: &Clause| {
-            let type_matches = clause.event_type.covers(&event.event_type);
-            let conditions = clause.explain(&event.data);
+        let explain = |(i, selector): (usize, &EventSelector)| {
+            let clauses = self.clauses_of(i);
+            // Of a selection, the clause for the event's type says the most; the first where no clause is for it.
+            let covering = clauses.iter().find(|clause| clause.event_type.covers(&event.event_type));
+            let conditions = covering.or(clauses.first()).map(|clause| clause.explain(&event.data)).unwrap_or_default();
+            let type_matches = covering.is_some();
             let matched = type_matches && conditions.iter().all(|condition| condition.held);
-            SelectorExplanation { event_type: clause.event_type.clone(), type_matches, conditions, matched }
+            SelectorExplanation { event_type: selector.event_type.clone(), type_matches, conditions, matched }
         };
-        self.clauses.iter().map(explain).collect()
+        self.subscription.events.iter().enumerate().map(explain).collect()
+    }
+
+    /// The clauses of one selector.
+    fn clauses_of(&self, selector: usize) -> &[Clause] {
+        match selector.checked_sub(1) {
+            _ if self.ends.is_empty() => &self.clauses[selector..=selector],
+            None => &self.clauses[..self.ends[selector]],
+            Some(before) => &self.clauses[self.ends[before]..self.ends[selector]],
+        }
     }
 }
 
 // === impl TypeSelector ===
 
 impl TypeSelector {
-    /// Whether events of that type are meant, filter aside.
-    pub fn covers(&self, event_type: &str) -> bool {
+    /// Whether events of that type are meant, filter aside, by what a [`Clause`] can name: a key, or any type. Of other
+    /// selectors only the catalog knows.
+    fn covers(&self, event_type: &str) -> bool {
         match self {
-            TypeSelector::Any => true,
             TypeSelector::Key(key) => **key == *event_type,
+            TypeSelector::Any => true,
+            _ => false,
         }
     }
 }

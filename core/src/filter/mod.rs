@@ -12,7 +12,8 @@
 //! - [`Pattern`] → [`Clause`]: one look-up per filter key in the catalog entry. Afterwards every key leads to a field of
 //!   the data, and every value and operator is one that the event type offers. `matches` is plain evaluation: the
 //!   reference that every faster engine must agree with.
-//! - [`Clause`]s → [`Rule`]: a subscription and its clauses, any of which may match.
+//! - [`Clause`]s → [`Rule`]: a subscription and its clauses, any of which may match. A selector of several types (a category,
+//!   everything critical) makes a clause for each.
 //! - [`Rule`]s → [`Index`]: by team and event type, and by the texts that a field must have. Afterwards an event meets those only
 //!   of its own team that it can match.
 //!
@@ -43,16 +44,18 @@ mod fault;
 mod index;
 mod number;
 mod pattern;
+mod selection;
 
 pub use alternatives::Alternatives;
-pub use clause::{Clause, compile};
+pub use clause::{Clause, NEEDS_CONDITIONS, compile};
 pub use datum::{Datum, Look};
 pub use explain::{Condition, SelectorExplanation};
 pub use fault::{Fault, MAX_FAULTS, Path, shown};
 pub(crate) use index::FixedState;
-pub use index::{Index, Rule};
+pub use index::{Index, MAX_CLAUSES, Rule};
 pub use number::Number;
 pub use pattern::{Literal, Node, Pattern, Test, TextTest};
+pub use selection::compile_all;
 
 pub(crate) use fault::Faults;
 
