@@ -103,9 +103,10 @@ fn the_first_steps_end_in_a_delivery() {
     let event = decoder.decode(&record(None, event.trim())).expect("readable").event;
     let matched = directory.matching(&event);
     assert_eq!(matched.len(), 1, "the event is matched by the subscription");
-    assert_eq!(matched[0].destinations, destinations);
+    let subscription = &matched[0].subscription;
+    assert_eq!(subscription.destinations, destinations);
 
-    let explained = format!("{}/{}", matched[0].team, matched[0].id);
+    let explained = format!("{}/{}", subscription.team, subscription.id);
     assert!(text.contains(&format!("tidings explain event.json {explained}")), "{explained}");
     let sent = blocks(&text, "json").nth(1).expect("the body that is sent");
     let sent: Value = serde_json::from_str(sent).expect("JSON");

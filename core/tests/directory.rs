@@ -119,7 +119,7 @@ fn a_disabled_subscription_still_matches() {
     value["enabled"] = json!(false);
     let directory = folded([&record(0, "sub/acme/s", Some(value.to_string()))]);
     let matching = directory.matching(&event("acme", json!({"license_type": "paid"})));
-    assert!(!matching[0].enabled);
+    assert!(!matching[0].subscription.enabled);
 }
 
 /// The record makes its key inactive for `reason`, and `detail` says what is wrong.

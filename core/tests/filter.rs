@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tidings_core::{
     catalog::{Catalog, builtin_files},
+    codec::tape::Tape,
     domain::{DestinationId, Event, EventSelector, Subscription, SubscriptionId, TeamId, TypeSelector},
     filter::{
         Fault, Index, MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_NODES, MAX_OPERATORS, MAX_VALUES, Rule, compile,
@@ -79,11 +80,13 @@ fn faults_of(event_type: &str, filter: &Map<String, Value>, catalog: &Catalog) -
     compile(&selector(event_type, filter), catalog, "events[0]").err().unwrap_or_default()
 }
 
-/// The one door: plain evaluation, explanation and the index must all give `expected`.
+/// The one door: plain evaluation, of values and of places in a text, explanation and the index must all give `expected`.
 fn check(name: &str, event_type: &str, filter: &Map<String, Value>, data: &Value, expected: bool, catalog: &Catalog) {
     let selector = selector(event_type, filter);
     let clause = compile(&selector, catalog, "events[0]").unwrap_or_else(|faults| panic!("{name}: {}", faults[0]));
     assert_eq!(clause.matches(data), expected, "{name}");
+    let (text, mut tape) = (data.to_string(), Tape::new());
+    assert_eq!(clause.matches(tape.read_json(text.as_bytes()).expect("usual JSON")), expected, "{name}, unread");
     let conditions = clause.explain(data);
     assert_eq!(conditions.iter().all(|condition| condition.held), expected, "{name}: {conditions:?}");
     let rule = Arc::new(Rule::compile(subscription("s", vec![selector]), catalog).unwrap());
@@ -308,6 +311,30 @@ proptest! {
         prop_assert_eq!(clause.matches(&data), explained);
     }
 
+    /// Where the next property has the few texts of three types, this one has every operator, nesting and array.
+    #[test]
+    fn the_index_finds_what_every_filter_finds_alone(
+        filters in prop::collection::vec(prop::collection::vec(filter(), 1..3), 0..12), data in data(),
+    ) {
+        let mut index = Index::new();
+        let mut rules = Vec::new();
+        for (i, filters) in filters.iter().enumerate() {
+            let selectors = filters.iter().map(|filter| selector("*", filter)).collect();
+            let rule = Rule::compile(subscription(&format!("{i:02}"), selectors), &Catalog::default()).unwrap();
+            rules.push(Arc::new(rule));
+            index.insert(&rules[i]);
+        }
+        let event = event("some.type", &data);
+        let expected: Vec<&Arc<Rule>> = rules.iter().filter(|rule| rule.matches(&event)).collect();
+        let ids = |rules: Vec<&Arc<Rule>>| rules.iter().map(|rule| rule.subscription.id.to_string()).collect::<Vec<_>>();
+        prop_assert_eq!(ids(index.matching(&event)), ids(expected));
+        for rule in &rules {
+            index.remove(rule);
+        }
+        prop_assert_eq!(ids(index.matching(&event)), Vec::<String>::new());
+        prop_assert_eq!(format!("{index:?}"), format!("{:?}", Index::new()));
+    }
+
     #[test]
     fn any_json_as_a_filter_and_as_an_event_is_survived(filter in arbitrary_json(), data in arbitrary_json()) {
         let filter = filter_of(filter);
@@ -357,7 +384,7 @@ proptest! {
                 rules.iter().filter(|rule| rule.matches(&event)).map(|rule| rule.subscription.id.as_str()).collect();
             expected.sort_unstable();
             let found = index.matching(&event);
-            let found: Vec<&str> = found.iter().map(|subscription| subscription.id.as_str()).collect();
+            let found: Vec<&str> = found.iter().map(|rule| rule.subscription.id.as_str()).collect();
             prop_assert_eq!(found, expected);
         }
     }

@@ -40,6 +40,8 @@ struct Story {
 pub const TEAMS: [&str; 4] = ["acme", "globex", "initech", "hooli"];
 /// Stories that run at a time: enough that an entity's events lie seconds apart.
 const STORIES: usize = 48;
+/// Events during which no new story is of [`LIVES`]: the demo's subscriptions are to have something to show at once.
+const OPENING: u64 = 150;
 
 const CUSTOMERS: [&str; 8] =
     ["Northwind", "Contoso", "Fabrikam", "Tailspin", "Wingtip", "Adventure Works", "Litware", "Proseware"];
@@ -93,8 +95,7 @@ impl Platforms {
     }
 
     fn story(&mut self, now: Timestamp) -> Story {
-        // The first ones are those that the demo's subscriptions are about, so that there is something to show at once.
-        let kinds = if self.events == 0 { 4 } else { 6 };
+        let kinds = if self.events < OPENING { 4 } else { 6 };
         let events = match self.chance.below(kinds) {
             0 => self.customer(now),
             1 => self.app(),
@@ -196,8 +197,7 @@ impl Platforms {
     /// Tyk: a developer asks for a key, and uses it too much.
     fn gateway(&mut self, now: Timestamp) -> Vec<(String, Value)> {
         let about = self.about_api(now);
-        let answer = json!({"approved": self.chance.one_in(3)});
-        let mut events = vec![self.event("tyk.key_request_event.submitted", &[&about, &answer])];
+        let mut events = vec![self.event("tyk.key_request_event.submitted", &[&about])];
         for _ in 0..=self.chance.below(3) {
             events.push(self.event("tyk.RatelimitExceeded", &[&about]));
         }
@@ -323,6 +323,7 @@ impl Platforms {
         json!({
             "id": format!("{:016x}", self.chance.next_u64()),
             "by_user": format!("dev-{person}"),
+            "approved": self.chance.one_in(3),
             "date_created": now,
             "portal_developer": {"id": format!("dev-{person}"), "email": format!("{person}@example.com")},
             "catalogue_entry": {"name": self.one_of(&["frontend APIs", "orders API", "reporting API"])},

@@ -9,10 +9,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{
-    Decoded, Decoder, MAX_DETAIL, MAX_EVENT_BYTES, Poison, Reason,
+    Decoded, Decoder, MAX_DETAIL, MAX_EVENT_BYTES, Poison, Read, Reason,
     avro::{put_bytes, put_long},
     dead_letter, deadletter,
     source::{MAX_ID, MAX_SOURCE, MAX_SUBJECT, MAX_TYPE},
+    tape::Tape,
 };
 use crate::{
     catalog::Catalog,
@@ -39,8 +40,19 @@ fn record(value: impl Into<Bytes>) -> Record {
     }
 }
 
+/// The one door: what the matcher reads must be what is decoded.
 fn decode(value: impl Into<Bytes>) -> Result<Decoded, Poison> {
-    decoder().decode(&record(value))
+    let (decoder, record) = (decoder(), record(value));
+    let decoded = decoder.decode(&record);
+    let mut tape = Tape::new();
+    let read = decoder.read(&record, &mut tape).map(|Read { mut decoded, data }| {
+        if let Some(data) = data {
+            decoded.event.data = data.to_value();
+        }
+        decoded
+    });
+    assert_eq!(read, decoded);
+    decoded
 }
 
 /// A plain envelope with one attribute set.

@@ -9,6 +9,7 @@
 //!
 //! - [`source`]: a record of an events topic → [`Event`](crate::domain::Event).
 //! - [`json`], [`avro`]: the two encodings, read defensively.
+//! - [`tape`]: JSON again, as the matcher looks at it.
 //! - [`delivery`]: records of the deliveries topic.
 //! - [`deadletter`]: records of the dead-letter topic.
 
@@ -17,6 +18,7 @@ pub mod deadletter;
 pub mod delivery;
 pub mod json;
 pub mod source;
+pub mod tape;
 
 #[cfg(test)]
 mod hostile;
@@ -25,7 +27,7 @@ use std::fmt;
 
 pub use deadletter::{DeadLetter, dead_letter, original_headers};
 pub use delivery::{decode_delivery, decode_shared_delivery, encode_delivery};
-pub use source::{Decoded, Decoder, MAX_EVENT_BYTES};
+pub use source::{Decoded, Decoder, MAX_EVENT_BYTES, Read};
 
 /// A record that cannot be used, and why: what a dead letter says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -11,7 +11,10 @@ use std::{collections::BTreeMap, collections::HashMap, sync::Arc};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value};
 
-use super::{Poison, Reason, avro, json};
+use super::{
+    Poison, Reason, avro, json,
+    tape::{Tape, View},
+};
 use crate::{
     catalog::{Catalog, Shape},
     domain::{Delivery, Event, Record, TeamId, Timestamp},
@@ -33,6 +36,14 @@ pub struct Decoded {
     pub event: Event,
     /// Goes into [`Delivery::codec`], so that [`Decoder::again`] finds the way back.
     pub codec: &'static str,
+}
+
+/// An event as the matcher takes it.
+#[derive(Clone, Debug)]
+pub struct Read<'a> {
+    pub decoded: Decoded,
+    /// The data where it stands in the record. `None` if it had to be taken out: then it is the event's.
+    pub data: Option<View<'a>>,
 }
 
 /// JSON: CloudEvents structured mode or the plain envelope.
@@ -101,8 +112,7 @@ impl Decoder {
                 let envelope = envelope(value)?;
                 let attributes = Attributes::of_envelope(&envelope)?;
                 let event_type = match attribute(&envelope, "type")? {
-                    // A name of the catalog is well formed, and its key is shared.
-                    Some(text) => self.catalog.key_of(text).cloned().map_or_else(|| event_type(text), Ok)?,
+                    Some(text) => self.event_type(text)?,
                     None => return Err(bad_field("type", "is missing")),
                 };
                 let event = self.event(record, attributes, event_type)?;
@@ -114,6 +124,19 @@ impl Decoder {
                 Ok(Decoded { event: Event { data: datum_data(schema, datum)?, ..event }, codec: CONFLUENT_AVRO })
             }
         }
+    }
+
+    /// The same without taking the data out, where that is possible: which it is for all but unusual JSON.
+    pub fn read<'a>(&self, record: &'a Record, tape: &'a mut Tape) -> Result<Read<'a>, Poison> {
+        let value = record.value.as_deref().unwrap_or_default();
+        if let Ok(Format::Json) = format(value)
+            && let Ok(document) = tape.read_json(value)
+            && let Some(envelope) = Envelope::of(document)
+        {
+            let event = self.event(record, envelope.attributes, self.event_type(envelope.event_type)?)?;
+            return Ok(Read { decoded: Decoded { event, codec: JSON }, data: Some(envelope.data) });
+        }
+        Ok(Read { decoded: self.decode(record)?, data: None })
     }
 
     /// The event behind a delivery: attributes from the delivery, data from the untouched bytes.
@@ -135,6 +158,12 @@ impl Decoder {
             subject: delivery.event_subject.clone(),
             data,
         })
+    }
+
+    /// The key of the type that is meant, whatever name it came under. A name of the catalog is well formed, and its key
+    /// is shared.
+    fn event_type(&self, text: &str) -> Result<Arc<str>, Poison> {
+        self.catalog.key_of(text).cloned().map_or_else(|| event_type(text), Ok)
     }
 
     fn frame<'v>(&self, value: &'v [u8]) -> Result<(&Schema, &'v [u8]), Poison> {
@@ -261,6 +290,43 @@ fn bad_field(name: &str, reason: &str) -> Poison {
 fn shown(value: impl ToString) -> String {
     let text = value.to_string();
     format!("{:?}", &text[..text.floor_char_boundary(SHOWN)])
+}
+
+/// An envelope in which everything is as it should be.
+struct Envelope<'a> {
+    attributes: Attributes<'a>,
+    event_type: &'a str,
+    data: View<'a>,
+}
+
+// === impl Envelope ===
+
+impl<'a> Envelope<'a> {
+    /// `None` for whatever deserves a closer look: [`Decoder::decode`] knows what to say of it.
+    fn of(document: View<'a>) -> Option<Envelope<'a>> {
+        let mut attributes = Attributes::default();
+        let (mut event_type, mut data) = (None, None);
+        for (name, value) in document.members()? {
+            let place = match name {
+                "team" => &mut attributes.team,
+                "id" => &mut attributes.id,
+                "source" => &mut attributes.source,
+                "time" => &mut attributes.time,
+                "subject" => &mut attributes.subject,
+                "type" => &mut event_type,
+                "data" => {
+                    value.members()?;
+                    data = Some(value);
+                    continue;
+                }
+                "specversion" if value.as_str() != Some("1.0") => return None,
+                "data_base64" => return None,
+                _ => continue,
+            };
+            *place = if value.is_null() { None } else { Some(value.as_str()?) };
+        }
+        Some(Envelope { attributes, event_type: event_type?, data: data? })
+    }
 }
 
 // === impl Attributes ===

@@ -21,7 +21,7 @@ use serde::Serialize;
 use crate::{
     catalog::Catalog,
     domain::{Destination, DestinationId, Event, Record, Subscription, SubscriptionId, TeamId},
-    filter::{Fault, FixedState, Index, Rule},
+    filter::{Datum, Fault, FixedState, Index, Rule},
 };
 
 pub use destination::validate_destination;
@@ -226,8 +226,13 @@ impl Directory {
     }
 
     /// The event's own team's subscriptions that match it, in the order of their ids; disabled ones too.
-    pub fn matching(&self, event: &Event) -> Vec<Arc<Subscription>> {
+    pub fn matching(&self, event: &Event) -> Vec<&Arc<Rule>> {
         self.index.matching(event)
+    }
+
+    /// The same for an event whose data is elsewhere.
+    pub fn matching_data<'a>(&self, team: &TeamId, event_type: &str, data: impl Datum<'a>) -> Vec<&Arc<Rule>> {
+        self.index.matching_data(team, event_type, data)
     }
 
     /// Takes away whatever stands under a key; whether something did.

@@ -6,9 +6,7 @@ use std::{
     ops::{Bound, RangeBounds},
 };
 
-use serde_json::Value;
-
-use super::{FixedState, Literal, Number, Test, TextTest};
+use super::{Datum, FixedState, Literal, Look, Number, Test, TextTest};
 
 /// A field holds if one of these accepts one of its values. Values asked for exactly are hashed, whatever their number.
 #[derive(Clone, Debug, Default)]
@@ -76,21 +74,34 @@ impl Alternatives {
     }
 
     /// Whether a field holds: `None` is an absent one.
-    pub fn hold(&self, value: Option<&Value>) -> bool {
+    pub fn hold<'a>(&self, value: Option<impl Datum<'a>>) -> bool {
         // Reported by the walk: whether there was any value at all.
         let mut met = false;
         let held = value.is_some_and(|value| self.accept_any(value, &mut met));
         held || (self.absent && !met)
     }
 
-    fn accept_any(&self, value: &Value, met: &mut bool) -> bool {
-        let scalar = match value {
-            Value::Array(elements) => return elements.iter().any(|element| self.accept_any(element, met)),
-            Value::Object(_) => return false,
-            Value::Null => Scalar::Null,
-            Value::Bool(boolean) => Scalar::Boolean(*boolean),
-            Value::Number(number) => Scalar::Number(Number::read(number)),
-            Value::String(text) => Scalar::Text(text),
+    /// The texts of which a field must have one, if that is all there is to say and there are at most `max`.
+    pub(super) fn only_texts(&self, max: usize) -> Option<Vec<&str>> {
+        let Alternatives { equals, present, absent, ranges, texts, anything_but } = self;
+        let more = *present || *absent || !ranges.is_empty() || !texts.is_empty() || !anything_but.is_empty();
+        let Literals { null, yes, no, numbers, texts } = equals;
+        if more || *null || *yes || *no || !numbers.is_empty() || texts.is_empty() || texts.len() > max {
+            return None;
+        }
+        let mut texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
+        texts.sort_unstable();
+        Some(texts)
+    }
+
+    fn accept_any<'a>(&self, value: impl Datum<'a>, met: &mut bool) -> bool {
+        let scalar = match value.look() {
+            Look::Array(mut elements) => return elements.any(|element| self.accept_any(element, met)),
+            Look::Object => return false,
+            Look::Null => Scalar::Null,
+            Look::Boolean(boolean) => Scalar::Boolean(boolean),
+            Look::Number(number) => Scalar::Number(number),
+            Look::Text(text) => Scalar::Text(text),
         };
         *met = true;
         self.accept(scalar)

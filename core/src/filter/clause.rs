@@ -2,7 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::{Alternatives, Fault, Faults, Literal, Node, Path, Pattern, Test, shown};
+use super::{
+    Alternatives, Datum, Fault, Faults, Literal, Look, Node, Path, Pattern, Test,
+    candidates::{self, Access},
+    shown,
+};
 use crate::{
     catalog::{Catalog, EventType, FilterKind, FilterSpec},
     domain::{EventSelector, TypeSelector},
@@ -100,8 +104,15 @@ impl Clause {
     /// Whether the data passes. The event type is the caller's to compare.
     ///
     /// Visits each value under a named field once per condition on it; never backtracks.
-    pub fn matches(&self, data: &Value) -> bool {
-        self.root.hold(data.as_object())
+    pub fn matches<'a>(&self, data: impl Datum<'a>) -> bool {
+        self.root.hold(Some(data))
+    }
+
+    /// The fields by which an event that cannot match is told apart.
+    pub(super) fn accesses(&self) -> Vec<Access<'_>> {
+        let mut accesses = Vec::new();
+        self.root.accesses(&mut Vec::new(), &mut accesses);
+        accesses
     }
 }
 
@@ -132,25 +143,39 @@ impl Branch {
         self.inner[place].1.at(rest)
     }
 
-    fn hold(&self, object: Option<&Map<String, Value>>) -> bool {
-        let field = |name: &str| object.and_then(|object| object.get(name));
+    fn accesses<'c>(&'c self, path: &mut Vec<&'c str>, found: &mut Vec<Access<'c>>) {
+        for leaf in &self.leaves {
+            if let Some(texts) = leaf.alternatives.only_texts(candidates::MAX_TEXTS) {
+                let path = path.iter().copied().chain([&*leaf.field]).map(Into::into).collect();
+                found.push(Access { path, texts });
+            }
+        }
+        for (name, branch) in &self.inner {
+            path.push(name);
+            branch.accesses(path, found);
+            path.pop();
+        }
+    }
+
+    fn hold<'a, D: Datum<'a>>(&self, object: Option<D>) -> bool {
+        let field = |name: &str| object.and_then(|object| object.member(name));
         self.leaves.iter().all(|leaf| leaf.alternatives.hold(field(&leaf.field)))
             && self.inner.iter().all(|(name, branch)| branch.hold_in(field(name)))
     }
 
     /// An array stands for its objects, one of which must hold; without any object the fields are absent.
-    fn hold_in(&self, value: Option<&Value>) -> bool {
+    fn hold_in<'a, D: Datum<'a>>(&self, value: Option<D>) -> bool {
         let mut met = false;
         let held = value.is_some_and(|value| self.hold_in_any(value, &mut met));
-        held || (!met && self.hold(None))
+        held || (!met && self.hold(None::<D>))
     }
 
-    fn hold_in_any(&self, value: &Value, met: &mut bool) -> bool {
-        match value {
-            Value::Array(elements) => elements.iter().any(|element| self.hold_in_any(element, met)),
-            Value::Object(object) => {
+    fn hold_in_any<'a, D: Datum<'a>>(&self, value: D, met: &mut bool) -> bool {
+        match value.look() {
+            Look::Array(mut elements) => elements.any(|element| self.hold_in_any(element, met)),
+            Look::Object => {
                 *met = true;
-                self.hold(Some(object))
+                self.hold(Some(value))
             }
             _ => false,
         }

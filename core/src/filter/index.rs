@@ -1,4 +1,5 @@
-//! Which subscriptions an event matches: a map from team and event type to candidates, each tried plainly.
+//! Which subscriptions an event matches: a map from team and event type to [candidates](super::candidates), each of which is
+//! then tried plainly.
 //!
 //! Every map is persistent: a clone is one pointer, a change copies the path to it and shares the rest. So a reader keeps
 //! the snapshot it has while the next one is made, and no change costs more than a few nodes, whatever the number of
@@ -6,17 +7,23 @@
 
 use std::{
     hash::{BuildHasherDefault, DefaultHasher},
-    iter::Peekable,
     sync::Arc,
 };
 
-use rpds::{HashTrieMap, HashTrieMapSync, RedBlackTreeMapSync};
+use rpds::{HashTrieMap, HashTrieMapSync};
 
-use super::{Clause, Fault, Faults, SelectorExplanation, selection};
+use super::{
+    Clause, Datum, Fault, Faults, Path, SelectorExplanation,
+    candidates::{Access, Candidates},
+    selection,
+};
 use crate::{
     catalog::Catalog,
-    domain::{Event, EventSelector, Subscription, SubscriptionId, TeamId, TypeSelector},
+    domain::{Event, EventSelector, Subscription, TeamId, TypeSelector, notification::destination_hash},
 };
+
+/// The most clauses of one rule: selections multiply the types that they cover with their filter.
+pub const MAX_CLAUSES: usize = 1_000;
 
 /// Rules by team and event type.
 ///
@@ -35,6 +42,8 @@ pub struct Index {
 #[derive(Debug)]
 pub struct Rule {
     pub subscription: Arc<Subscription>,
+    /// The [`destination_hash`] of each of its destinations: hashing names once is enough.
+    pub destination_hashes: Box<[u32]>,
     clauses: Box<[Clause]>,
     /// For each selector, where its clauses end; empty where each has one, as nearly all have.
     ends: Box<[usize]>,
@@ -45,9 +54,6 @@ struct Team {
     types: HashTrieMapSync<Arc<str>, Candidates, FixedState>,
     any: Candidates,
 }
-
-/// In the order of subscription ids: the order of everything that comes of a match.
-type Candidates = RedBlackTreeMapSync<SubscriptionId, Arc<Rule>>;
 
 /// A hasher with fixed keys: the same directory is the same structure everywhere.
 pub(crate) type FixedState = BuildHasherDefault<DefaultHasher>;
@@ -61,16 +67,16 @@ impl Index {
 
     /// Adds a rule. One with the same team and id must have been [removed](Index::remove) before.
     pub fn insert(&mut self, rule: &Arc<Rule>) {
-        let (team_id, id) = (&rule.subscription.team, &rule.subscription.id);
+        let team_id = &rule.subscription.team;
         let mut team = self.teams.get(team_id).cloned().unwrap_or_else(Team::new);
-        for clause in &rule.clauses {
-            match &clause.event_type {
+        for (selector, accesses) in rule.selectors() {
+            match selector {
                 TypeSelector::Key(key) => {
                     let mut candidates = team.types.get(key).cloned().unwrap_or_default();
-                    candidates.insert_mut(id.clone(), rule.clone());
+                    candidates.insert(rule, accesses);
                     team.types.insert_mut(key.clone(), candidates);
                 }
-                _ => team.any.insert_mut(id.clone(), rule.clone()),
+                _ => team.any.insert(rule, accesses),
             }
         }
         self.teams.insert_mut(team_id.clone(), team);
@@ -80,18 +86,18 @@ impl Index {
     pub fn remove(&mut self, rule: &Rule) {
         let (team_id, id) = (&rule.subscription.team, &rule.subscription.id);
         let Some(mut team) = self.teams.get(team_id).cloned() else { return };
-        for clause in &rule.clauses {
-            match &clause.event_type {
+        for (selector, accesses) in rule.selectors() {
+            match selector {
                 TypeSelector::Key(key) => {
                     let Some(mut candidates) = team.types.get(key).cloned() else { continue };
-                    candidates.remove_mut(id);
+                    candidates.remove(id, &accesses);
                     if candidates.is_empty() {
                         team.types.remove_mut(key);
                     } else {
                         team.types.insert_mut(key.clone(), candidates);
                     }
                 }
-                _ => drop(team.any.remove_mut(id)),
+                _ => team.any.remove(id, &accesses),
             }
         }
         if team.any.is_empty() && team.types.is_empty() {
@@ -103,11 +109,23 @@ impl Index {
 
     /// The subscriptions that match, each once, in the order of their ids. Disabled ones too: what becomes of them is
     /// not decided here.
-    pub fn matching(&self, event: &Event) -> Vec<Arc<Subscription>> {
-        let Some(team) = self.teams.get(&event.team) else { return Vec::new() };
-        let named = team.types.get(&*event.event_type).into_iter().flat_map(Candidates::values);
-        let candidates = Merged { named: named.peekable(), any: team.any.values().peekable() };
-        candidates.filter(|rule| rule.matches(event)).map(|rule| rule.subscription.clone()).collect()
+    pub fn matching(&self, event: &Event) -> Vec<&Arc<Rule>> {
+        self.matching_data(&event.team, &event.event_type, &event.data)
+    }
+
+    /// The same for an event whose data is elsewhere.
+    pub fn matching_data<'a>(&self, team: &TeamId, event_type: &str, data: impl Datum<'a>) -> Vec<&Arc<Rule>> {
+        let Some(team) = self.teams.get(team) else { return Vec::new() };
+        let mut found: Vec<&Arc<Rule>> = Vec::new();
+        let mut keep = |rule| found.extend(Some(rule).filter(|rule: &&Arc<Rule>| rule.holds(event_type, data)));
+        if let Some(named) = team.types.get(event_type) {
+            named.for_each(data, &mut keep);
+        }
+        team.any.for_each(data, &mut keep);
+        // The order of everything that comes of a match.
+        found.sort_by(|a, b| a.subscription.id.cmp(&b.subscription.id));
+        found.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        found
     }
 }
 
@@ -139,20 +157,41 @@ impl Rule {
                 Err(found) => faults.extend(found),
             }
             ends.push(clauses.len());
+            if clauses.len() > MAX_CLAUSES {
+                let found = format!("{} or more pairs of type and filter", clauses.len());
+                faults.add(&Path::Root("events"), found, format!("at most {MAX_CLAUSES}"));
+                break;
+            }
         }
         if ends.iter().copied().eq(1..=ends.len()) {
             ends = Vec::new();
         }
-        faults.or(Rule { subscription, clauses: clauses.into(), ends: ends.into() })
+        let destinations = subscription.destinations.iter();
+        let destination_hashes = destinations.map(|id| destination_hash(&subscription.team, id)).collect();
+        faults.or(Rule { subscription, destination_hashes, clauses: clauses.into(), ends: ends.into() })
+    }
+
+    /// Each of its types or "any" once, with what an event of it can be told by.
+    fn selectors(&self) -> Vec<(&TypeSelector, Vec<Access<'_>>)> {
+        let mut clauses: Vec<&Clause> = self.clauses.iter().collect();
+        // Sorted, because a few selections make thousands of clauses.
+        clauses.sort_by(|a, b| a.event_type.cmp(&b.event_type));
+        let mut selectors = Vec::new();
+        for same in clauses.chunk_by(|a, b| a.event_type == b.event_type) {
+            let accesses = if let [alone] = same { alone.accesses() } else { Vec::new() };
+            selectors.push((&same[0].event_type, accesses));
+        }
+        selectors
     }
 
     /// The meaning of a subscription: its team's event, of a type it names, whose data passes that selector's filter.
     pub fn matches(&self, event: &Event) -> bool {
-        self.subscription.team == event.team
-            && self
-                .clauses
-                .iter()
-                .any(|clause| clause.event_type.covers(&event.event_type) && clause.matches(&event.data))
+        self.subscription.team == event.team && self.holds(&event.event_type, &event.data)
+    }
+
+    /// For an event of the subscription's team.
+    fn holds<'a>(&self, event_type: &str, data: impl Datum<'a>) -> bool {
+        self.clauses.iter().any(|clause| clause.event_type.covers(event_type) && clause.matches(data))
     }
 
     /// Selector by selector, condition by condition. That the event is of the rule's team is the caller's to see.
@@ -190,29 +229,5 @@ impl TypeSelector {
             TypeSelector::Any => true,
             _ => false,
         }
-    }
-}
-
-/// Two runs of rules in the order of ids, merged; a rule in both comes once.
-struct Merged<'a, A: Iterator<Item = &'a Arc<Rule>>, B: Iterator<Item = &'a Arc<Rule>>> {
-    named: Peekable<A>,
-    any: Peekable<B>,
-}
-
-// === impl Merged ===
-
-impl<'a, A: Iterator<Item = &'a Arc<Rule>>, B: Iterator<Item = &'a Arc<Rule>>> Iterator for Merged<'a, A, B> {
-    type Item = &'a Arc<Rule>;
-
-    fn next(&mut self) -> Option<&'a Arc<Rule>> {
-        let order = match (self.named.peek(), self.any.peek()) {
-            (Some(named), Some(any)) => named.subscription.id.cmp(&any.subscription.id),
-            (_, None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-        };
-        if order.is_eq() {
-            self.any.next();
-        }
-        if order.is_gt() { self.any.next() } else { self.named.next() }
     }
 }

@@ -14,7 +14,8 @@
 //!   reference that every faster engine must agree with.
 //! - [`Clause`]s → [`Rule`]: a subscription and its clauses, any of which may match. A selector of several types (a category,
 //!   everything critical) makes a clause for each.
-//! - [`Rule`]s → [`Index`]: by team and event type. Afterwards an event meets its own team's candidates only.
+//! - [`Rule`]s → [`Index`]: by team and event type, and by the texts that a field must have. Afterwards an event meets those only
+//!   of its own team that it can match.
 //!
 //! [`Clause::explain`] tells condition by condition why a clause matched or did not; [`Fault`] says what is wrong with a
 //! filter; [`Number`] is how numbers compare.
@@ -35,7 +36,9 @@
 //! - A key stands in a JSON object once; of several equal ones the last counts. A dot in a key is a plain character.
 
 mod alternatives;
+mod candidates;
 mod clause;
+mod datum;
 mod explain;
 mod fault;
 mod index;
@@ -45,10 +48,11 @@ mod selection;
 
 pub use alternatives::Alternatives;
 pub use clause::{Clause, NEEDS_CONDITIONS, compile};
+pub use datum::{Datum, Look};
 pub use explain::{Condition, SelectorExplanation};
 pub use fault::{Fault, MAX_FAULTS, Path, shown};
 pub(crate) use index::FixedState;
-pub use index::{Index, Rule};
+pub use index::{Index, MAX_CLAUSES, Rule};
 pub use number::Number;
 pub use pattern::{Literal, Node, Pattern, Test, TextTest};
 pub use selection::compile_all;

@@ -24,7 +24,11 @@ const BEYOND_I128: f64 = 170_141_183_460_469_231_731_687_303_715_884_105_728.0;
 impl Number {
     /// Reads a JSON number; `None` if it is not finite.
     pub fn read(number: &serde_json::Number) -> Option<Number> {
-        let text = number.as_str();
+        Number::read_digits(number.as_str())
+    }
+
+    /// Reads the text of a JSON number.
+    pub fn read_digits(text: &str) -> Option<Number> {
         let whole = match text.split_once('.') {
             Some((whole, zeros)) if zeros.bytes().all(|digit| digit == b'0') => whole,
             _ => text,

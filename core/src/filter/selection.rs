@@ -107,6 +107,16 @@ mod tests {
     }
 
     #[test]
+    fn selections_cannot_multiply_without_bound() {
+        let events = vec![json!({"type": "scalingo.*"}); 100];
+        let subscription = json!({"team": "acme", "id": "s", "events": events, "destinations": ["hook"]});
+        let subscription: Subscription = serde_json::from_value(subscription).unwrap();
+        let faults = Rule::compile(Arc::new(subscription), &Catalog::builtin()).unwrap_err();
+        assert_eq!(faults.len(), 1);
+        assert_eq!((faults[0].path.as_str(), faults[0].allowed.as_str()), ("events", "at most 1000"));
+    }
+
+    #[test]
     fn an_explanation_has_one_part_a_selector() {
         let events = json!([
             {"type": "critical:*"},

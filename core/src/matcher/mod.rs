@@ -24,11 +24,10 @@ use bytes::Bytes;
 pub use index_version::IndexVersion;
 
 use crate::{
-    codec::{self, DeadLetter, Decoded, Decoder, Poison, Reason},
+    codec::{self, DeadLetter, Decoded, Decoder, Poison, Read, Reason, tape::Tape},
     directory::Directory,
     domain::{
-        Day, Delivery, DestinationId, NotificationId, Output, Position, Record, Subscription, Timestamp,
-        TopicPartition, notification::destination_hash,
+        Day, Delivery, DestinationId, NotificationId, Output, Position, Record, Subscription, Timestamp, TopicPartition,
     },
 };
 
@@ -144,7 +143,7 @@ impl Matcher {
         let mut found = Vec::new();
         if record.value.is_some() {
             guarded(|| {
-                self.deliveries(record, directory, decoder, Some(now), |delivery| {
+                self.deliveries(record, directory, decoder, &mut Tape::new(), Some(now), |delivery| {
                     let output = self.output(&delivery);
                     found.push(Rematched { id: delivery.id, day: delivery.day, output });
                 })
@@ -162,17 +161,18 @@ impl Matcher {
     ) -> Box<dyn Iterator<Item = Judged> + 'a> {
         let threads = self.options.threads.min(records.len() / MIN_RECORDS_PER_THREAD);
         if threads < 2 {
-            return Box::new(records.iter().map(|record| self.judge(record, directory, decoder)));
+            let mut tape = Tape::new();
+            return Box::new(records.iter().map(move |record| self.judge(record, directory, decoder, &mut tape)));
         }
         let part = &|records: &[Record]| {
-            let mut bytes = 0;
+            let (mut tape, mut bytes) = (Tape::new(), 0);
             let mut judged = Vec::with_capacity(records.len());
             for record in records {
                 // The batch will be closed here at the latest; the rest would be thrown away.
                 if bytes >= self.options.max_batch_bytes {
                     break;
                 }
-                judged.push(self.judge(record, directory, decoder));
+                judged.push(self.judge(record, directory, decoder, &mut tape));
                 bytes += judged.last().map_or(0, Judged::bytes);
             }
             judged
@@ -189,13 +189,13 @@ impl Matcher {
         Box::new(parts.into_iter().flatten())
     }
 
-    fn judge(&self, record: &Record, directory: &Directory, decoder: &Decoder) -> Judged {
+    fn judge(&self, record: &Record, directory: &Directory, decoder: &Decoder, tape: &mut Tape) -> Judged {
         if record.value.is_none() {
             return Judged { outputs: Vec::new(), verdict: Verdict::Tombstone };
         }
         let mut outputs = Vec::new();
         match guarded(|| {
-            self.deliveries(record, directory, decoder, None, |delivery| outputs.push(self.output(&delivery)))
+            self.deliveries(record, directory, decoder, tape, None, |delivery| outputs.push(self.output(&delivery)))
         }) {
             Ok(Matched { known_type }) => Judged { outputs, verdict: Verdict::Matched { known_type } },
             Err(poison) => {
@@ -210,17 +210,22 @@ impl Matcher {
         record: &Record,
         directory: &Directory,
         decoder: &Decoder,
+        tape: &mut Tape,
         replayed_at: Option<Timestamp>,
         mut take: impl FnMut(Delivery),
     ) -> Result<Matched, Poison> {
-        let Decoded { event, codec } = decoder.decode(record)?;
-        let subscriptions = directory.matching(&event);
-        let fanout: usize = subscriptions.iter().map(|s| s.destinations.len()).sum();
+        let Read { decoded: Decoded { event, codec }, data } = decoder.read(record, tape)?;
+        let rules = match data {
+            Some(data) => directory.matching_data(&event.team, &event.event_type, data),
+            None => directory.matching(&event),
+        };
+        let fanout: usize = rules.iter().map(|rule| rule.destination_hashes.len()).sum();
         self.check_fanout(fanout, record)?;
         let day = event.time.unwrap_or(record.timestamp).day();
-        for subscription in &subscriptions {
-            for destination in &subscription.destinations {
-                let hash = destination_hash(&event.team, destination);
+        let codec: Arc<str> = codec.into();
+        for rule in rules {
+            let subscription = &rule.subscription;
+            for (destination, hash) in iter::zip(&subscription.destinations, &rule.destination_hashes) {
                 take(Delivery {
                     id: NotificationId::of(&event, &subscription.id, destination, ""),
                     day,
@@ -229,7 +234,7 @@ impl Matcher {
                     subscription_revision: subscription.revision,
                     destination: destination.clone(),
                     destination_revision: revision_of(directory, subscription, destination),
-                    destination_hash: hash,
+                    destination_hash: *hash,
                     event_type: event.event_type.clone(),
                     event_id: event.id.clone(),
                     event_source: event.source.clone(),
@@ -239,7 +244,7 @@ impl Matcher {
                     position: record.position(),
                     recorded_at: record.timestamp,
                     replayed_at,
-                    codec: codec.into(),
+                    codec: codec.clone(),
                     event: record.value.clone().unwrap_or_default(),
                 });
             }

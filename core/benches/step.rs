@@ -1,0 +1,123 @@
+//! The matcher's hot path in one process: what an event costs from its bytes to the bytes of its deliveries.
+//!
+//! Each group has its baseline beside it, so that a ratio can be quoted whatever the machine: reading beside serde_json's
+//! `Value` and beside apache-avro's reader, the step beside the mere copy of its records.
+//!
+//! ```sh
+//! cargo bench -p tidings-core --bench step
+//! ```
+
+use std::{collections::BTreeMap, hint::black_box};
+
+use bytes::Bytes;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use serde_json::{Value, json};
+use tidings_core::{
+    catalog::Catalog,
+    codec::{self, Decoder, tape::Tape},
+    directory::Directory,
+    domain::{Record, Timestamp},
+    matcher::{Matcher, Options},
+};
+
+const TYPE: &str = "replicated.customer.created";
+const TEAMS: usize = 50;
+const SUBSCRIPTIONS_PER_TEAM: usize = 20;
+const RECORDS: usize = 5_000;
+
+/// The event that `scripts/bench` measures with: about 300 bytes.
+fn event(n: usize) -> Value {
+    json!({
+        "team": format!("team-{}", n % TEAMS),
+        "type": TYPE,
+        "id": format!("evt-{n:012}"),
+        "data": {
+            "app_id": format!("app-{}", n / TEAMS % SUBSCRIPTIONS_PER_TEAM),
+            "app_name": "Gitea Enterprise",
+            "customer_id": format!("cus-{n}"),
+            "customer_name": "Northwind Traders International",
+            "license_type": "paid",
+            "license_fields": {"seats": 250, "region": "eu-west"},
+            "t": 1_790_000_000_000_000_u64 + n as u64,
+        },
+    })
+}
+
+fn record(topic: &str, offset: usize, key: Option<String>, value: &Value) -> Record {
+    Record {
+        topic: topic.into(),
+        partition: 0,
+        offset: offset as i64,
+        timestamp: Timestamp(1_790_000_000_000),
+        key: key.map(Bytes::from),
+        value: Some(value.to_string().into()),
+        headers: Vec::new(),
+    }
+}
+
+fn directory() -> Directory {
+    let mut directory = Directory::new(Catalog::builtin());
+    for n in 0..TEAMS * SUBSCRIPTIONS_PER_TEAM {
+        let (team, id) = (n / SUBSCRIPTIONS_PER_TEAM, n % SUBSCRIPTIONS_PER_TEAM);
+        let value = json!({
+            "team": format!("team-{team}"), "id": format!("subscription-{id}"), "revision": 1, "destinations": ["hook"],
+            "events": [{"type": TYPE, "filter": {"appId": [format!("app-{id}")], "licenseType": ["paid"]}}],
+        });
+        directory.apply(&record("directory", n, Some(format!("sub/team-{team}/subscription-{id}")), &value));
+    }
+    assert_eq!(directory.counts().subscriptions, TEAMS * SUBSCRIPTIONS_PER_TEAM);
+    directory
+}
+
+fn options(threads: usize) -> Options {
+    Options {
+        deliveries: "deliveries".into(),
+        deadletters: "deadletters".into(),
+        index_versions: "index_versions".into(),
+        delivery_partitions: 12,
+        max_fanout: 10_000,
+        max_fanout_bytes: 1 << 28,
+        max_batch_bytes: 1 << 28,
+        threads,
+    }
+}
+
+/// 5,000 events, each matched by one of 1,000 subscriptions.
+fn step(criterion: &mut Criterion) {
+    let records: Vec<Record> = (0..RECORDS).map(|n| record("events", n, None, &event(n))).collect();
+    let directory = directory();
+    let decoder = Decoder::new(Catalog::builtin(), BTreeMap::new(), None).expect("no schemas to map");
+    let mut group = criterion.benchmark_group("step");
+    group.throughput(Throughput::Elements(RECORDS as u64));
+    group.bench_function("copied", |b| {
+        b.iter(|| {
+            records.iter().map(|r| Bytes::copy_from_slice(r.value.as_deref().unwrap_or_default())).collect::<Vec<_>>()
+        });
+    });
+    for threads in [1, 2] {
+        let mut matcher = Matcher::new(options(threads));
+        group.bench_function(format!("matched, {threads} threads"), |b| {
+            b.iter(|| {
+                let batch = matcher.step(black_box(&records), &directory, &decoder);
+                assert_eq!(batch.counts.deliveries, RECORDS as u64);
+                batch
+            });
+        });
+    }
+    group.finish();
+}
+
+/// One event's JSON.
+fn read_json(criterion: &mut Criterion) {
+    let text = event(7).to_string();
+    let mut group = criterion.benchmark_group("read JSON");
+    group.throughput(Throughput::Bytes(text.len() as u64));
+    group.bench_function("serde_json", |b| b.iter(|| serde_json::from_str::<Value>(black_box(&text))));
+    let mut tape = Tape::new();
+    group.bench_function("tape", |b| b.iter(|| tape.read_json(black_box(text.as_bytes())).is_ok()));
+    group.bench_function("defensively", |b| b.iter(|| codec::json::parse(black_box(text.as_bytes()))));
+    group.finish();
+}
+
+criterion_group!(benches, read_json, step);
+criterion_main!(benches);
