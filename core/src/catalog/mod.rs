@@ -34,7 +34,7 @@ pub use load::CatalogFault;
 pub use shape::{Mismatch, Shape, ShapeField};
 
 use crate::domain::TypeSelector;
-use names::Names;
+pub use names::Names;
 
 /// All event types by key. Immutable; shared as an `Arc`.
 #[derive(Clone, Debug, Default)]
@@ -185,6 +185,10 @@ impl Catalog {
     /// By its key.
     pub fn get(&self, key: &str) -> Option<&EventType> {
         self.types.get(key)
+    }
+
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     /// By its key or any other name, see [`Catalog::key_of`].

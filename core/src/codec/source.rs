@@ -147,7 +147,7 @@ impl Decoder {
         let mut faults = Vec::new();
         let mut mapped = HashMap::new();
         for (id, key) in recipe.schema_ids {
-            match types.schemas.get(key.as_str()) {
+            match catalog.key_of(&key).and_then(|key| types.schemas.get(key)) {
                 Some(schema) => {
                     mapped.insert(id, schema.clone());
                 }
@@ -155,7 +155,7 @@ impl Decoder {
             }
         }
         for (index, source) in recipe.sources.iter().enumerate() {
-            for (outside, key) in source.types.iter().filter(|(_, key)| !types.schemas.contains_key(key.as_str())) {
+            for (outside, key) in source.types.iter().filter(|(_, key)| catalog.key_of(key).is_none()) {
                 faults.push(format!("source[{index}].types.{outside}: found {key:?}, which the catalog does not know"));
             }
         }
