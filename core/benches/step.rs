@@ -9,6 +9,9 @@
 
 use std::{collections::BTreeMap, hint::black_box};
 
+use apache_avro::{
+    from_value, reader::datum::GenericDatumReader, types::Value as AvroValue, writer::datum::GenericDatumWriter,
+};
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::{Value, json};
@@ -119,5 +122,29 @@ fn read_json(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, read_json, step);
+/// The same event's data from Avro, beside apache-avro's way to a dynamic value.
+fn read_avro(criterion: &mut Criterion) {
+    let catalog = Catalog::builtin();
+    let known = catalog.get(TYPE).expect("a built-in type");
+    let value = AvroValue::try_from(known.example.clone()).and_then(|value| value.resolve(&known.schema));
+    let datum = GenericDatumWriter::builder(&known.schema)
+        .build()
+        .and_then(|writer| writer.write_value_to_vec(value.expect("an example of the schema")))
+        .expect("encodes");
+    let reader = GenericDatumReader::builder(&known.schema).build().expect("a reader");
+    let mut group = criterion.benchmark_group("read Avro");
+    group.throughput(Throughput::Bytes(datum.len() as u64));
+    group.bench_function("apache-avro", |b| {
+        b.iter(|| {
+            let value = reader.read_value(&mut black_box(&datum[..])).expect("decodes");
+            from_value::<Value>(&value).expect("a value")
+        });
+    });
+    let mut tape = Tape::new();
+    group.bench_function("tape", |b| b.iter(|| tape.read_avro(&known.shape, black_box(&datum)).is_ok()));
+    group.bench_function("defensively", |b| b.iter(|| codec::avro::decode(&known.shape, black_box(&datum))));
+    group.finish();
+}
+
+criterion_group!(benches, read_json, read_avro, step);
 criterion_main!(benches);
