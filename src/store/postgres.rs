@@ -11,7 +11,8 @@ use sqlx::{
     AssertSqlSafe, Connection, PgConnection, PgPool, Postgres as Database, Row,
     migrate::{MigrateError, Migrator},
     pool::PoolConnection,
-    postgres::{PgBindIterExt, PgConnectOptions, PgPoolOptions, PgRow},
+    postgres::{PgArguments, PgBindIterExt, PgConnectOptions, PgPoolOptions, PgRow},
+    query::Query,
 };
 use tidings_core::domain::{Attempt, Day, NotificationId, TeamId, Timestamp};
 
@@ -54,6 +55,10 @@ const DAYS_LOCK: i64 = 0x7469_6469_6e67_7302;
 
 /// Writes a batch on one connection: fence, attempts, parked, unparked.
 async fn write_on(connection: &mut PgConnection, batch: &WriteBatch) -> Result<(), StoreError> {
+    let attempts_alone = batch.park.is_empty() && batch.unpark.is_empty() && !batch.fences.is_empty();
+    if attempts_alone && (1..=MAX_ATTEMPTS_PER_STATEMENT).contains(&batch.attempts.len()) {
+        return write_attempts(connection, batch).await;
+    }
     let mut transaction = connection.begin().await?;
     if !batch.fences.is_empty() {
         let partitions = batch.fences.iter().map(|(partition, _)| i64::from(*partition)).bind_iter();
@@ -81,8 +86,29 @@ async fn write_on(connection: &mut PgConnection, batch: &WriteBatch) -> Result<(
     Ok(transaction.commit().await?)
 }
 
+/// A statement is a transaction: one round trip instead of four, and so much less time between an answer and its row.
+async fn write_attempts(connection: &mut PgConnection, batch: &WriteBatch) -> Result<(), StoreError> {
+    let query = include_str!("queries/postgres/insert_attempts_fenced.sql");
+    let stale = bind_attempts(query, &rows::attempts_in_order(batch))
+        .bind(batch.fences.iter().map(|(partition, _)| i64::from(*partition)).bind_iter())
+        .bind(batch.fences.iter().map(|(_, epoch)| *epoch).bind_iter())
+        .fetch_all(connection)
+        .await?;
+    if stale.is_empty() {
+        return Ok(());
+    }
+    let stale = stale.iter().map(|row| Ok(row.try_get::<i64, _>("partition")? as u32));
+    Err(StoreError::Fenced(stale.collect::<Result<_, sqlx::Error>>()?))
+}
+
 async fn insert_attempts(connection: &mut PgConnection, attempts: &[&Attempt]) -> Result<(), StoreError> {
-    let query = sqlx::query(include_str!("queries/postgres/insert_attempts.sql"))
+    bind_attempts(include_str!("queries/postgres/insert_attempts.sql"), attempts).execute(connection).await?;
+    Ok(())
+}
+
+/// Binds a column each, as `$1` to `$21`.
+fn bind_attempts(sql: &'static str, attempts: &[&Attempt]) -> Query<'static, Database, PgArguments> {
+    sqlx::query(sql)
         .bind(attempts.iter().map(|a| i64::from(a.day.0)).bind_iter())
         .bind(attempts.iter().map(|a| a.notification.0).bind_iter())
         .bind(attempts.iter().map(|a| i64::from(a.attempt)).bind_iter())
@@ -103,9 +129,7 @@ async fn insert_attempts(connection: &mut PgConnection, attempts: &[&Attempt]) -
         .bind(attempts.iter().map(|a| a.response.as_deref().map(storable)).bind_iter())
         .bind(attempts.iter().map(|a| a.outcome.map(|outcome| outcome.as_str())).bind_iter())
         .bind(attempts.iter().map(|a| a.next_attempt_at.map(|due| due.0)).bind_iter())
-        .bind(attempts.iter().map(|a| a.content.map(|content| content.0)).bind_iter());
-    query.execute(connection).await?;
-    Ok(())
+        .bind(attempts.iter().map(|a| a.content.map(|content| content.0)).bind_iter())
 }
 
 async fn park(connection: &mut PgConnection, parked: &[&Parked]) -> Result<(), StoreError> {

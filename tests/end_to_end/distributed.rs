@@ -162,7 +162,7 @@ fn customer_created() -> Bytes {
     const EMPTY_MAP: u8 = 0;
     string(&mut bytes, "app-1"); // app_id
     string(&mut bytes, "Gitea Enterprise"); // app_name
-    bytes.extend([NULL, NULL, NULL]); // app_slug, team_id, event_type
+    bytes.extend([NULL, NULL, NULL, NULL]); // app_slug, team_id, event_type, subscription_name
     string(&mut bytes, "customer-1"); // customer_id
     string(&mut bytes, "Northwind Traders"); // customer_name
     bytes.extend([NULL, NULL]); // channel_id, channel_name

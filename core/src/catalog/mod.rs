@@ -257,13 +257,15 @@ impl FilterKind {
     /// Operators by their names in a pattern; `equals` is a bare value. A map's values are of any kind.
     pub fn operators(self) -> &'static [&'static str] {
         match self {
-            FilterKind::Text => &["equals", "anything-but", "prefix", "suffix", "equals-ignore-case", "exists"],
+            FilterKind::Text => {
+                &["equals", "anything-but", "prefix", "suffix", "contains", "equals-ignore-case", "exists"]
+            }
             FilterKind::Number => &["equals", "anything-but", "numeric", "exists"],
             FilterKind::Boolean => &["equals", "exists"],
             FilterKind::Condition => &["equals"],
             FilterKind::Enum => &["equals", "anything-but", "exists"],
             FilterKind::Map => {
-                &["equals", "anything-but", "prefix", "suffix", "equals-ignore-case", "numeric", "exists"]
+                &["equals", "anything-but", "prefix", "suffix", "contains", "equals-ignore-case", "numeric", "exists"]
             }
         }
     }

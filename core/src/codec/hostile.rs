@@ -143,11 +143,24 @@ fn an_avro_event_takes_its_type_from_the_schema_and_the_rest_from_headers() {
         record.headers.push((name.to_owned(), Bytes::from_static(value.as_bytes())));
     }
     let decoded = decoder().decode(&record).unwrap();
+    assert_eq!(decoder().read(&record, &mut Tape::new()).map(Read::whole), Ok(decoded.clone()));
     assert_eq!(&*decoded.codec, "confluent_avro");
     assert_eq!(&*decoded.event.event_type, "tyk.QuotaExceeded");
     assert_eq!((&*decoded.event.id, &*decoded.event.source), ("e1", "tyk"));
     assert_eq!(decoded.event.data["path"], json!("/orders/"));
     assert_eq!(decoded.event.data["key"], Value::Null);
+}
+
+#[test]
+fn usual_events_are_read_where_they_stand_and_others_taken_apart() {
+    let check = |value: Vec<u8>, in_place: bool| {
+        let (decoder, record, mut tape) = (decoder(), record(value), Tape::new());
+        assert_eq!(decoder.read(&record, &mut tape).unwrap().data.is_some(), in_place, "{:?}", record.value);
+    };
+    check(with("id", json!("1")), true);
+    check(framed(QUOTA_EXCEEDED, &quota_exceeded()), true);
+    check(with("data", Value::Null), false);
+    check(with("data", Value::Object((0..100).map(|n| (n.to_string(), json!(n))).collect())), false);
 }
 
 #[test]

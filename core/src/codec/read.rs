@@ -1,16 +1,20 @@
 //! An event as the matcher takes it: its attributes, and its data where they stand in the record.
 //!
-//! [`Decoder::decode`] stays the authority. What is read here is the usual JSON envelope of a source that says nothing else of
-//! it; whatever is out of the ordinary, and whatever is wrong, is left to it.
+//! [`Decoder::decode`] stays the authority. What is read here are the usual JSON envelope and Avro of the catalog's own schemas,
+//! of a source that says nothing else of them; whatever is out of the ordinary, and whatever is wrong, is left to it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
+
+use serde_json::Value;
 
 use super::{
     Decoded, Decoder, MAX_EVENT_BYTES, Unread,
-    attributes::{Attributes, event_type},
-    framing::{Frame, Headers, recognise},
-    source::JSON,
+    attributes::{Attributes, Usual, event_type},
+    framing::{Frame, Headers, IdPlace, recognise},
+    mapping::Source,
+    source::{AVRO_OBJECT, CONFLUENT_AVRO, JSON},
     tape::{Tape, View},
+    types::Schema,
 };
 use crate::domain::{Event, Record, Timestamp};
 
@@ -34,22 +38,62 @@ struct Envelope<'a> {
 impl Decoder {
     /// The same as [`Decoder::decode`], without taking the data out of the record where that can be helped.
     pub fn read<'a>(&self, record: &'a Record, tape: &'a mut Tape) -> Result<Read<'a>, Unread> {
-        match self.usual_envelope(record, tape) {
+        match self.usual(record, tape) {
             Some(read) => Ok(read),
             None => Ok(Read { decoded: self.decode(record)?, data: None }),
         }
     }
 
-    fn usual_envelope<'a>(&self, record: &'a Record, tape: &'a mut Tape) -> Option<Read<'a>> {
+    fn usual<'a>(&self, record: &'a Record, tape: &'a mut Tape) -> Option<Read<'a>> {
         let value = record.value.as_deref().filter(|value| value.len() <= MAX_EVENT_BYTES)?;
         let source = Some(self.source(&record.topic)).filter(|source| source.is_usual())?;
-        let headers = Headers::of(record).ok().filter(|headers| !headers.is_binary())?;
-        let Frame::Json(text) = recognise(value, &headers, source.format).ok()? else { return None };
-        let Envelope { attributes, event_type: name, data } = Envelope::of(tape.read_json(text).ok()?)?;
-        let known = self.types.key(source, &name);
-        let event_type = known.map_or_else(|| event_type(&name).ok(), Some)?;
+        let headers = Headers::of(record).ok()?;
+        match recognise(value, &headers, source.format).ok()? {
+            Frame::Json(text) if !headers.is_binary() => self.envelope(record, source, tape.read_json(text).ok()?),
+            Frame::Registered { schema, place: IdPlace::Value, payload } => {
+                let known = self.mapped_schema(&schema)?;
+                let data = tape.read_avro(&known.shape, payload).ok()?;
+                self.datum(record, source, &headers, known, CONFLUENT_AVRO, data)
+            }
+            Frame::SingleObject { fingerprint, datum } => {
+                let known = self.object(&fingerprint).ok()?;
+                let data = tape.read_avro(&known.shape, datum).ok()?;
+                self.datum(record, source, &headers, known, AVRO_OBJECT, data)
+            }
+            _ => None,
+        }
+    }
+
+    /// Everything is in the value.
+    fn envelope<'a>(&self, record: &'a Record, source: &Source, document: View<'a>) -> Option<Read<'a>> {
+        let Envelope { attributes, event_type, data } = Envelope::of(document)?;
+        let event_type = self.named(source, &event_type)?;
         let event = attributes.event(source, record, event_type).ok()?;
         Some(Read { decoded: Decoded { event, codec: JSON.into() }, data: Some(data) })
+    }
+
+    /// The value is the data alone, of a schema of the catalog's.
+    fn datum<'a>(
+        &self,
+        record: &'a Record,
+        source: &Source,
+        headers: &Headers<'_>,
+        known: &Schema,
+        codec: &str,
+        data: View<'a>,
+    ) -> Option<Read<'a>> {
+        data.members()?;
+        let attributes = Attributes::find(source, Usual::Headers(headers), record, &Value::Null).ok()?;
+        let event_type = match attributes.event_type.as_deref() {
+            Some(name) => self.named(source, name)?,
+            None => known.event_type.clone(),
+        };
+        let event = attributes.event(source, record, event_type).ok()?;
+        Some(Read { decoded: Decoded { event, codec: codec.into() }, data: Some(data) })
+    }
+
+    fn named(&self, source: &Source, name: &str) -> Option<Arc<str>> {
+        self.types.key(source, name).map_or_else(|| event_type(name).ok(), Some)
     }
 }
 

@@ -317,14 +317,14 @@ impl Decoder {
         find(false).or_else(|| if is_own { None } else { find(true) }).unwrap_or(&self.usual)
     }
 
-    fn mapped_schema(&self, schema: &SchemaRef) -> Option<&Schema> {
+    pub(super) fn mapped_schema(&self, schema: &SchemaRef) -> Option<&Schema> {
         match schema {
             SchemaRef::Id(id) => self.mapped.get(id),
             SchemaRef::Guid(_) => None,
         }
     }
 
-    fn object(&self, fingerprint: &[u8; 8]) -> Result<&Schema, Poison> {
+    pub(super) fn object(&self, fingerprint: &[u8; 8]) -> Result<&Schema, Poison> {
         let unknown = || {
             let shown = u64::from_be_bytes(*fingerprint);
             Poison::new(Reason::UnknownSchema, format!("no schema of the catalog has the fingerprint {shown:016x}"))

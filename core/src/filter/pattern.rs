@@ -32,7 +32,7 @@ pub enum Test {
     Exists(bool),
     /// `{"numeric": [">", 0, "<=", 5]}`
     Numeric(Bound<Number>, Bound<Number>),
-    /// `{"prefix": "eu-"}`, `{"suffix": ".com"}`, `{"equals-ignore-case": "paid"}`
+    /// `{"prefix": "eu-"}`, `{"suffix": ".com"}`, `{"contains": "gold"}`, `{"equals-ignore-case": "paid"}`
     Text(TextTest),
     /// `{"anything-but": ["paid", "trial"]}`
     AnythingBut(Vec<Literal>),
@@ -54,12 +54,16 @@ pub enum Literal {
 pub enum TextTest {
     Prefix(Box<str>),
     Suffix(Box<str>),
+    /// Beyond EventBridge.
+    Contains(Box<str>),
     PrefixIgnoreCase(Box<str>),
     SuffixIgnoreCase(Box<str>),
+    ContainsIgnoreCase(Box<str>),
     EqualsIgnoreCase(Box<str>),
 }
 
-const OPERATORS: &str = "anything-but, prefix, suffix, equals-ignore-case, numeric, exists";
+const OPERATORS: &str = "anything-but, prefix, suffix, contains, equals-ignore-case, numeric, exists";
+const TEXT_OPERATORS: &str = "prefix, suffix, contains, equals-ignore-case";
 const NUMERIC_FORM: &str = "[operator, number] or a lower and an upper bound, operators = < <= > >=";
 
 // === impl Pattern ===
@@ -211,7 +215,9 @@ impl Reader<'_> {
             },
             "numeric" => self.numeric(argument, &place),
             "anything-but" => self.anything_but(argument, &place),
-            "prefix" | "suffix" | "equals-ignore-case" => self.text(name, argument, &place).map(Test::Text),
+            "prefix" | "suffix" | "contains" | "equals-ignore-case" => {
+                self.text(name, argument, &place).map(Test::Text)
+            }
             _ => {
                 self.faults.add(path, format!("operator {}", shown(&format_args!("{name:?}"))), OPERATORS);
                 None
@@ -275,16 +281,12 @@ impl Reader<'_> {
     /// One text operator with one text or, as EventBridge allows here, several.
     fn anything_but_text(&mut self, object: &Map<String, Value>, path: &Path<'_>) -> Option<Vec<TextTest>> {
         let Some((name, argument)) = object.iter().next().filter(|_| object.len() == 1) else {
-            self.faults.add(
-                path,
-                format!("an object of {} keys", object.len()),
-                "one of prefix, suffix, equals-ignore-case",
-            );
+            self.faults.add(path, format!("an object of {} keys", object.len()), format!("one of {TEXT_OPERATORS}"));
             return None;
         };
-        if !matches!(name.as_str(), "prefix" | "suffix" | "equals-ignore-case") {
+        if !matches!(name.as_str(), "prefix" | "suffix" | "contains" | "equals-ignore-case") {
             let found = format!("operator {}", shown(&format_args!("{name:?}")));
-            self.faults.add(path, found, "prefix, suffix, equals-ignore-case");
+            self.faults.add(path, found, TEXT_OPERATORS);
             return None;
         }
         let place = Path::Key(path, name);
@@ -306,9 +308,11 @@ impl Reader<'_> {
         match (name, argument.as_str(), ignoring) {
             ("prefix", Some(text), _) => Some(TextTest::Prefix(text.into())),
             ("suffix", Some(text), _) => Some(TextTest::Suffix(text.into())),
+            ("contains", Some(text), _) => Some(TextTest::Contains(text.into())),
             ("equals-ignore-case", Some(text), _) => Some(TextTest::EqualsIgnoreCase(lowered(text))),
             ("prefix", _, Some(text)) => Some(TextTest::PrefixIgnoreCase(lowered(text))),
             ("suffix", _, Some(text)) => Some(TextTest::SuffixIgnoreCase(lowered(text))),
+            ("contains", _, Some(text)) => Some(TextTest::ContainsIgnoreCase(lowered(text))),
             ("equals-ignore-case", ..) => {
                 self.faults.add(path, shown(argument), "a string");
                 None
@@ -351,15 +355,18 @@ impl TextTest {
         match self {
             TextTest::Prefix(_) | TextTest::PrefixIgnoreCase(_) => "prefix",
             TextTest::Suffix(_) | TextTest::SuffixIgnoreCase(_) => "suffix",
+            TextTest::Contains(_) | TextTest::ContainsIgnoreCase(_) => "contains",
             TextTest::EqualsIgnoreCase(_) => "equals-ignore-case",
         }
     }
 
-    /// Looks at no more of `value` than the test's own text is long.
+    /// Looks at no more of `value` than the test's own text is long, but for `contains`, which goes through it once.
     pub fn matches(&self, value: &str) -> bool {
         match self {
             TextTest::Prefix(text) => value.starts_with(&**text),
             TextTest::Suffix(text) => value.ends_with(&**text),
+            TextTest::Contains(text) => value.contains(&**text),
+            TextTest::ContainsIgnoreCase(text) => lowered(value).contains(&**text),
             TextTest::PrefixIgnoreCase(text) => begins(value.chars().map(lower), text.chars()),
             TextTest::SuffixIgnoreCase(text) => begins(value.chars().rev().map(lower), text.chars().rev()),
             TextTest::EqualsIgnoreCase(text) => value.chars().map(lower).eq(text.chars()),
@@ -385,6 +392,8 @@ impl fmt::Display for TextTest {
         match self {
             TextTest::Prefix(text) => write!(f, "starts with {text:?}"),
             TextTest::Suffix(text) => write!(f, "ends with {text:?}"),
+            TextTest::Contains(text) => write!(f, "contains {text:?}"),
+            TextTest::ContainsIgnoreCase(text) => write!(f, "contains {text:?} in any case"),
             TextTest::PrefixIgnoreCase(text) => write!(f, "starts with {text:?} in any case"),
             TextTest::SuffixIgnoreCase(text) => write!(f, "ends with {text:?} in any case"),
             TextTest::EqualsIgnoreCase(text) => write!(f, "is {text:?} in any case"),
