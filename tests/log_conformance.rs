@@ -36,9 +36,6 @@ fn cases<L: Log>() -> Vec<(&'static str, Case<L>)> {
         ("outputs and offsets become visible together", |w| outputs_and_offsets_become_visible_together(w).boxed()),
         ("a refused commit leaves nothing behind", |w| a_refused_commit_leaves_nothing_behind(w).boxed()),
         ("after an abort the same records come again", |w| after_an_abort_the_same_records_come_again(w).boxed()),
-        ("what comes beside a commit counts only if that took effect", |w| {
-            what_comes_beside_a_commit_counts_only_if_that_took_effect(w).boxed()
-        }),
         ("a fold sees the last record of each key", |w| a_fold_sees_the_last_record_of_each_key(w).boxed()),
         ("any bytes survive", |w| any_bytes_survive(w).boxed()),
         ("a restart goes on from the committed offsets", |w| a_restart_goes_on_from_the_committed_offsets(w).boxed()),
@@ -157,43 +154,6 @@ async fn after_an_abort_the_same_records_come_again<L: Log>(w: World<L>) {
     assert_eq!(sorted(&again), sorted(&second));
     member.commit(copies(&again, &output), next_of(&again)).await.expect("commits");
     w.until_contents(&output, &numbers(0..8)).await;
-    member.leave().await;
-}
-
-/// A role that goes on while a commit is under way must be able to throw away what it was given since, and get it again.
-async fn what_comes_beside_a_commit_counts_only_if_that_took_effect<L: Log>(w: World<L>) {
-    let (input, output) = (w.topic("in", 2, &[]).await, w.topic("out", 1, &[]).await);
-    w.fill(&input, 2, 0..4).await;
-    let mut member = w.join("g", &input, "one").await;
-    let first = member.records(4).await;
-    w.fill(&input, 2, 4..8).await;
-
-    let mut foreign = next_of(&first);
-    foreign.push((at(&input, 7), 1));
-    member.member.begin_commit(copies(&first, &output), foreign);
-    // Long enough for the commit to have failed, and for its records to be there again.
-    member.hear(Duration::from_millis(500)).await;
-    member.hear(Duration::from_millis(500)).await;
-    let aborted = member.member.settle().await.expect_err("not its partition");
-    assert!(matches!(aborted, LogError::Aborted(_)), "{aborted}");
-    let again = member.records(8).await;
-    assert_eq!(
-        again.iter().filter(|record| record.partition == 0).map(|record| record.offset).collect::<Vec<_>>(),
-        [0, 1, 2, 3]
-    );
-    assert_eq!(
-        again.iter().filter(|record| record.partition == 1).map(|record| record.offset).collect::<Vec<_>>(),
-        [0, 1, 2, 3]
-    );
-
-    w.fill(&input, 2, 8..12).await;
-    member.member.begin_commit(copies(&again, &output), next_of(&again));
-    let second = member.records(4).await;
-    member.member.settle().await.expect("commits");
-    member.member.settle().await.expect("nothing is under way");
-    member.commit(copies(&second, &output), next_of(&second)).await.expect("commits");
-    w.until_contents(&output, &numbers(0..12)).await;
-    assert_eq!(w.committed("g", &input).await, [(0, 6), (1, 6)]);
     member.leave().await;
 }
 

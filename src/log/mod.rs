@@ -107,21 +107,7 @@ pub trait Member: Send + 'static {
     /// After [`LogError::Aborted`] the next records are again those from the committed offsets on. A commit that names a
     /// partition whose loss [`next`](Member::next) has not told yet is aborted too, even if the partition has come back.
     /// Not cancel safe: await it to its end.
-    fn commit(&mut self, outputs: Vec<Output>, offsets: Offsets) -> impl Future<Output = Result<(), LogError>> + Send {
-        async move {
-            self.begin_commit(outputs, offsets);
-            self.settle().await
-        }
-    }
-
-    /// Starts a commit, whose outcome [`settle`](Member::settle) tells. Meanwhile [`next`](Member::next) goes on; but
-    /// until then nobody knows whether what it gives still counts: after [`LogError::Aborted`] it does not, and comes
-    /// again. One commit at a time.
-    fn begin_commit(&mut self, outputs: Vec<Output>, offsets: Offsets);
-
-    /// Waits for the outcome of [`begin_commit`](Member::begin_commit), of which all that stands at
-    /// [`commit`](Member::commit) holds. `Ok` if none was begun.
-    fn settle(&mut self) -> impl Future<Output = Result<(), LogError>> + Send;
+    fn commit(&mut self, outputs: Vec<Output>, offsets: Offsets) -> impl Future<Output = Result<(), LogError>> + Send;
 
     /// Gives up partitions named by [`Input::Revoking`].
     fn release(&mut self, partitions: &[TopicPartition]) -> impl Future<Output = Result<(), LogError>> + Send;

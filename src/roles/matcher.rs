@@ -1,11 +1,7 @@
 //! The matcher's loop: reads a batch, lets `tidings_core::matcher` decide, commits what it says.
-//!
-//! While one batch is committed, the next is read and decided. It counts only if that commit took effect: if not, it is thrown
-//! away, and its records come again after those of the first.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use futures_util::FutureExt;
 use tidings_core::{
     codec::SchemaRef,
     domain::{Record, TopicPartition},
@@ -89,35 +85,18 @@ impl<L: Log> MatcherRole<L> {
         stop: &mut Stop,
     ) -> Result<Ended, RoleError> {
         let mut matcher = Matcher::new(self.options.clone());
-        let mut begun = None;
         loop {
-            // A commit is waited for when there is nothing to do meanwhile.
-            let input = match begun {
-                Some(_) if !stop.is_ordered() => member.next().now_or_never(),
-                Some(_) => None,
-                None => tokio::select! {
-                    biased;
-                    _ = stop.ordered() => return Ok(Ended::Stopped),
-                    input = member.next() => Some(input),
-                },
+            let input = tokio::select! {
+                biased;
+                _ = stop.ordered() => return Ok(Ended::Stopped),
+                input = member.next() => input,
             };
-            let input = match input {
-                Some(Ok(Input::Records(records))) => {
-                    match self.batches(member, &mut matcher, records, &mut begun, patience, stop).await? {
-                        Settled::Refused(error) => return Ok(Ended::Refused(error)),
-                        Settled::Committed | Settled::GoneBack => continue,
+            match input {
+                Ok(Input::Records(records)) => {
+                    if let Some(error) = self.batch(member, &mut matcher, records, patience, stop).await? {
+                        return Ok(Ended::Refused(error));
                     }
                 }
-                other => other,
-            };
-            // Whatever else happens to the member, the commit comes first.
-            if let Settled::Refused(error) = self.settle(member, &mut matcher, &mut begun, patience, stop).await? {
-                return Ok(Ended::Refused(error));
-            }
-            let Some(input) = input else { continue };
-            match input {
-                // Taken out above.
-                Ok(Input::Records(_)) => {}
                 Ok(Input::Assigned(partitions)) => {
                     matcher.forget();
                     let partitions: Vec<_> = partitions.into_iter().map(|(partition, _)| partition).collect();
@@ -143,76 +122,48 @@ impl<L: Log> MatcherRole<L> {
         }
     }
 
-    /// Decides records in one batch or several, each against the newest snapshot of its time, and begins to commit each
-    /// when the one before has taken effect.
-    async fn batches(
+    /// Commits records as one batch or several, each against the newest snapshot of its time. Answers with the error
+    /// of a log that will not take them as they are.
+    async fn batch(
         &mut self,
         member: &mut L::Member,
         matcher: &mut Matcher,
         mut records: Vec<Record>,
-        begun: &mut Option<Begun>,
         patience: &mut Patience,
         stop: &mut Stop,
-    ) -> Result<Settled, RoleError> {
+    ) -> Result<Option<LogError>, RoleError> {
         while !records.is_empty() {
             let started = Instant::now();
             let directory = self.view.current().ok_or(RoleError::NoDirectory)?;
             let mut batch = matcher.step(&records, &directory, self.schemas.decoder());
             if let (0, Some(schema)) = (batch.taken, batch.needs) {
-                match self.settle(member, matcher, begun, patience, stop).await? {
-                    Settled::Committed => {}
-                    otherwise => return Ok(otherwise),
-                }
                 if !self.learn(schema, member, matcher, &mut records, patience, stop).await? {
-                    return Ok(Settled::Committed);
+                    return Ok(None);
                 }
                 continue;
             }
             self.seam.tamper(&mut batch);
-            match self.settle(member, matcher, begun, patience, stop).await? {
-                Settled::Committed => {}
-                otherwise => return Ok(otherwise),
-            }
-            member.begin_commit(batch.outputs.clone(), batch.offsets.clone());
-            let rest = records.split_off(batch.taken);
-            let read = Read::of(&records);
-            *begun = Some(Begun { batch, read, index_version: directory.version(), started });
-            records = rest;
-        }
-        Ok(Settled::Committed)
-    }
-
-    /// Waits for the commit that was begun, if there is one.
-    async fn settle(
-        &self,
-        member: &mut L::Member,
-        matcher: &mut Matcher,
-        begun: &mut Option<Begun>,
-        patience: &mut Patience,
-        stop: &mut Stop,
-    ) -> Result<Settled, RoleError> {
-        let Some(begun) = begun.take() else { return Ok(Settled::Committed) };
-        let mut outcome = member.settle().await;
-        loop {
-            match outcome {
-                Ok(()) => break,
-                Err(LogError::Unavailable(why)) if !stop.is_ordered() => {
-                    patience.wait(&LogError::Unavailable(why), stop).await;
-                    outcome = member.commit(begun.batch.outputs.clone(), begun.batch.offsets.clone()).await;
+            loop {
+                match member.commit(batch.outputs.clone(), batch.offsets.clone()).await {
+                    Ok(()) => break,
+                    Err(LogError::Unavailable(why)) if !stop.is_ordered() => {
+                        patience.wait(&LogError::Unavailable(why), stop).await;
+                    }
+                    // The same records come again from the committed offsets on.
+                    Err(LogError::Aborted(why)) | Err(LogError::Unavailable(why)) => {
+                        matcher.forget();
+                        facts::commit_aborted(ROLE, &why);
+                        return Ok(None);
+                    }
+                    Err(LogError::Fenced(why)) => return Err(LogError::Fenced(why).into()),
+                    Err(error) => return Ok(Some(error)),
                 }
-                // The same records come again from the committed offsets on.
-                Err(LogError::Aborted(why)) | Err(LogError::Unavailable(why)) => {
-                    matcher.forget();
-                    facts::commit_aborted(ROLE, &why);
-                    return Ok(Settled::GoneBack);
-                }
-                Err(LogError::Fenced(why)) => return Err(LogError::Fenced(why).into()),
-                Err(error) => return Ok(Settled::Refused(error)),
             }
+            patience.served();
+            state_facts(&batch, &records[..batch.taken], directory.version(), started.elapsed());
+            records.drain(..batch.taken);
         }
-        patience.served();
-        begun.state_facts();
-        Ok(Settled::Committed)
+        Ok(None)
     }
 
     /// Waits for a schema with the records that need it in hand. A registry that is down is nobody's fault: nothing is passed
@@ -303,30 +254,6 @@ async fn wait_out(error: LogError, patience: &mut Patience, stop: &mut Stop) -> 
     }
 }
 
-/// A batch whose commit is under way.
-struct Begun {
-    batch: Batch,
-    read: Vec<Read>,
-    index_version: i64,
-    started: Instant,
-}
-
-/// What a batch has of one topic.
-struct Read {
-    topic: Arc<str>,
-    records: usize,
-    tombstones: usize,
-}
-
-/// How a commit ended.
-enum Settled {
-    Committed,
-    /// Nothing of it is in effect; what was read since does not count.
-    GoneBack,
-    /// See [`Ended::Refused`].
-    Refused(LogError),
-}
-
 /// Why a membership of the group ended.
 enum Ended {
     Stopped,
@@ -335,43 +262,26 @@ enum Ended {
     Refused(LogError),
 }
 
-// === impl Begun ===
-
-impl Begun {
-    /// Stated once the batch is committed, so that an aborted one is not counted twice.
-    fn state_facts(&self) {
-        let Begun { batch, read, index_version, started } = self;
-        for Read { topic, records, tombstones } in read {
-            facts::events_read(topic, *records);
-            if *tombstones > 0 {
-                facts::tombstones_skipped(topic, *tombstones);
-            }
+/// Stated once the batch is committed, so that an aborted one is not counted twice.
+fn state_facts(batch: &Batch, records: &[Record], index_version: i64, took: Duration) {
+    for same in records.chunk_by(|a, b| a.topic == b.topic) {
+        facts::events_read(&same[0].topic, same.len());
+        let tombstones = same.iter().filter(|record| record.value.is_none()).count();
+        if tombstones > 0 {
+            facts::tombstones_skipped(&same[0].topic, tombstones);
         }
-        for (position, poison) in &batch.set_aside {
-            facts::dead_lettered(position, poison.reason.as_str(), &poison.detail);
-        }
-        facts::batch_matched(facts::Matched {
-            events: batch.counts.records as usize,
-            notifications: batch.counts.deliveries as usize,
-            unmatched: batch.counts.unmatched as usize,
-            unknown_type: batch.counts.unknown_type as usize,
-            index_version: *index_version,
-            took: started.elapsed(),
-        });
     }
-}
-
-// === impl Read ===
-
-impl Read {
-    fn of(records: &[Record]) -> Vec<Read> {
-        let of_topic = |same: &[Record]| Read {
-            topic: same[0].topic.clone(),
-            records: same.len(),
-            tombstones: same.iter().filter(|record| record.value.is_none()).count(),
-        };
-        records.chunk_by(|a, b| a.topic == b.topic).map(of_topic).collect()
+    for (position, poison) in &batch.set_aside {
+        facts::dead_lettered(position, poison.reason.as_str(), &poison.detail);
     }
+    facts::batch_matched(facts::Matched {
+        events: batch.counts.records as usize,
+        notifications: batch.counts.deliveries as usize,
+        unmatched: batch.counts.unmatched as usize,
+        unknown_type: batch.counts.unknown_type as usize,
+        index_version,
+        took,
+    });
 }
 
 /// Waits out a log that fails, and says when that has gone on for long.

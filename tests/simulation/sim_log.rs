@@ -28,8 +28,6 @@ pub struct SimMember {
     group: Group,
     id: u64,
     left: bool,
-    /// A commit that was begun.
-    begun: Option<(Vec<Output>, Offsets)>,
 }
 
 pub struct SimReader {
@@ -87,7 +85,7 @@ impl Log for SimLog {
         };
         self.world.note(format!("p{} joins {} as m{id}", self.process.0, group.name));
         rebalance(&self.world);
-        Ok(SimMember { world: self.world.clone(), process: self.process, group, id, left: false, begun: None })
+        Ok(SimMember { world: self.world.clone(), process: self.process, group, id, left: false })
     }
 
     async fn reader(&self, partition: TopicPartition, from: i64) -> Result<SimReader, LogError> {
@@ -284,12 +282,7 @@ impl Member for SimMember {
         }
     }
 
-    fn begin_commit(&mut self, outputs: Vec<Output>, offsets: Offsets) {
-        self.begun = Some((outputs, offsets));
-    }
-
-    async fn settle(&mut self) -> Result<(), LogError> {
-        let Some((outputs, offsets)) = self.begun.take() else { return Ok(()) };
+    async fn commit(&mut self, outputs: Vec<Output>, offsets: Offsets) -> Result<(), LogError> {
         reach(&self.world, self.process).await?;
         let id = self.id;
         let refused = self.with(|state, group| {

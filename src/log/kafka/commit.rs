@@ -123,7 +123,6 @@ impl Worker {
 
     /// Stops handing out records until the member is back at the committed offsets.
     fn go_back(&mut self) {
-        self.inbox.shut();
         self.back = Some(GoingBack { next_try: Instant::now() });
         self.repair();
     }

@@ -28,8 +28,6 @@ struct State {
     batch: Vec<Record>,
     batch_bytes: usize,
     paused: bool,
-    /// The task does not know yet that its commit has failed. What it is given now, it would take for what follows.
-    shut: bool,
     /// The member is at its end, and why.
     ended: Option<LogError>,
 }
@@ -67,18 +65,13 @@ impl Inbox {
         if let Some(news) = state.news.pop_front() {
             return Taken::Input(news);
         }
-        if state.paused || state.shut || state.batch.is_empty() {
+        if state.paused || state.batch.is_empty() {
             return Taken::Nothing;
         }
         let was_full = self.is_full(&state);
         state.batch_bytes = 0;
         let batch = std::mem::take(&mut state.batch);
         if was_full { Taken::FullBatch(batch) } else { Taken::Input(Ok(Input::Records(batch))) }
-    }
-
-    /// The task knows how its commit ended.
-    pub(super) fn open(&self) {
-        self.state().shut = false;
     }
 
     pub(super) fn ended(&self) -> Option<LogError> {
@@ -135,11 +128,6 @@ impl Inbox {
         self.changed.notify_one();
     }
 
-    /// Gives no records until the task has [heard](Inbox::open) how its commit ended.
-    pub(super) fn shut(&self) {
-        self.state().shut = true;
-    }
-
     /// Forgets records not yet taken: the member goes back, and they will come again.
     pub(super) fn clear_records(&self) {
         let mut state = self.state();
@@ -194,21 +182,6 @@ mod tests {
             }
             _ => Vec::new(),
         }
-    }
-
-    /// Else a record that comes again would be thrown away together with those of the failed commit's successor.
-    #[test]
-    fn what_comes_again_after_a_failed_commit_waits_until_the_failure_is_known() {
-        let inbox = inbox(3);
-        inbox.add(&mut vec![record(0, 7)]);
-        inbox.shut();
-        inbox.clear_records();
-        inbox.add(&mut vec![record(0, 1)]);
-        assert!(matches!(inbox.take(), Taken::Nothing));
-        inbox.tell(Input::Lost(vec![partition(1)]));
-        assert!(matches!(inbox.take(), Taken::Input(Ok(Input::Lost(_)))));
-        inbox.open();
-        assert_eq!(offsets(inbox.take()), [(0, 1)]);
     }
 
     #[test]

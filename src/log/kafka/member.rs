@@ -20,8 +20,6 @@ pub struct KafkaMember {
     inbox: Arc<Inbox>,
     commands: mpsc::Sender<Command>,
     wake: Wake,
-    /// The answer to a commit that was begun.
-    begun: Option<oneshot::Receiver<Result<(), LogError>>>,
 }
 
 /// Ends the inbox when the thread ends, in whatever way: nobody waits for a thread that is gone.
@@ -52,7 +50,7 @@ impl KafkaMember {
             })
             .map_err(|error| LogError::Unavailable(format!("starting a thread: {error}")))?;
 
-        let member = KafkaMember { inbox, commands, wake, begun: None };
+        let member = KafkaMember { inbox, commands, wake };
         joined.await.map_err(|_| member.gone())??;
         Ok(member)
     }
@@ -82,19 +80,8 @@ impl Member for KafkaMember {
         }
     }
 
-    fn begin_commit(&mut self, outputs: Vec<Output>, offsets: Offsets) {
-        let (answer, answered) = oneshot::channel();
-        // If the thread is gone, so is the other end of the answer, which settling finds out.
-        self.commands.send(Command::Commit { outputs, offsets, answer }).ok();
-        self.begun = Some(answered);
-    }
-
-    async fn settle(&mut self) -> Result<(), LogError> {
-        let Some(begun) = &mut self.begun else { return Ok(()) };
-        let outcome = begun.await;
-        self.begun = None;
-        self.inbox.open();
-        outcome.map_err(|_| self.gone())?
+    async fn commit(&mut self, outputs: Vec<Output>, offsets: Offsets) -> Result<(), LogError> {
+        self.ask(|answer| Command::Commit { outputs, offsets, answer }).await?
     }
 
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {

@@ -29,8 +29,6 @@ pub struct LocalMember {
     /// A read of the file under way; kept here so that dropping `next` loses nothing.
     cold: Option<(TopicPartition, ColdRead)>,
     fenced: Option<String>,
-    /// A commit that was begun.
-    begun: Option<(Vec<Output>, Offsets)>,
 }
 
 struct Owned {
@@ -57,7 +55,6 @@ impl LocalMember {
             paused: false,
             cold: None,
             fenced: None,
-            begun: None,
         }
     }
 
@@ -159,13 +156,7 @@ impl Member for LocalMember {
         }
     }
 
-    fn begin_commit(&mut self, outputs: Vec<Output>, offsets: Offsets) {
-        self.begun = Some((outputs, offsets));
-    }
-
-    /// Here it is carried out: a commit takes less time than what could be done meanwhile.
-    async fn settle(&mut self) -> Result<(), LogError> {
-        let Some((outputs, offsets)) = self.begun.take() else { return Ok(()) };
+    async fn commit(&mut self, outputs: Vec<Output>, offsets: Offsets) -> Result<(), LogError> {
         self.alive()?;
         let loose = outputs.is_empty() && self.outputs == Outputs::AtLeastOnce;
         let author = Author::Member { group: self.group.clone(), member: self.id, offsets, loose };
