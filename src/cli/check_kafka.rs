@@ -14,7 +14,7 @@ use tidings_core::{
 };
 
 use super::{
-    check::{Finding, compare, key_ring},
+    check::{Finding, key_ring},
     rights::{Resource, Right, Role, rights},
     topics,
 };
@@ -209,4 +209,72 @@ async fn fold(log: &KafkaLog, settings: &Settings) -> Result<Option<Directory>, 
         }
     }
     Ok(Some(directory))
+}
+
+/// Compares a topic as it is with what it must be. Settings that a log does not tell are not compared.
+fn compare(spec: &TopicSpec, state: Option<&TopicState>) -> Finding {
+    let subject = format!("topic {}", spec.name);
+    let Some(state) = state else {
+        return Finding::bad(subject, "absent", "`tidings topics create`");
+    };
+    let mut found = Vec::new();
+    let mut remedy = Vec::new();
+    if state.partitions != spec.partitions {
+        found.push(format!("{} partitions instead of {}", state.partitions, spec.partitions));
+        remedy.push(format!("set log.partitions = {} or make the topic anew", state.partitions));
+    }
+    for (name, wanted) in &spec.settings {
+        match state.settings.iter().find(|(found, _)| found == name) {
+            Some((_, value)) if !is_enough(name, value, wanted) => {
+                found.push(format!("{name}={value} instead of {wanted}"));
+                remedy.push(format!(
+                    "`kafka-configs.sh --alter --entity-type topics --entity-name {} --add-config {name}={wanted}`",
+                    spec.name
+                ));
+            }
+            _ => {}
+        }
+    }
+    if found.is_empty() { Finding::good(subject) } else { Finding::bad(subject, &found.join(", "), &remedy.join("; ")) }
+}
+
+/// More retention, more lag and larger records than asked for do no harm; -1 is without bound.
+fn is_enough(name: &str, value: &str, wanted: &str) -> bool {
+    let at_least = ["retention.ms", "min.compaction.lag.ms", "delete.retention.ms", "max.message.bytes"];
+    match (value.parse::<i64>(), wanted.parse::<i64>()) {
+        (Ok(value), Ok(wanted)) if at_least.contains(&name) => value == -1 || value >= wanted,
+        // How eagerly segments roll and compact is the operator's business.
+        _ if ["segment.ms", "max.compaction.lag.ms"].contains(&name) => true,
+        _ => value == wanted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(partitions: u32, settings: &[(&str, &str)], expected: &str) {
+        let pairs = |list: &[(&str, &str)]| list.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+        let wanted = [("cleanup.policy", "delete"), ("retention.ms", "1000"), ("segment.ms", "5")];
+        let spec = TopicSpec { name: "t".into(), partitions: 3, settings: pairs(&wanted) };
+        let state = TopicState { name: "t".into(), partitions, settings: pairs(settings) };
+        assert_eq!(compare(&spec, Some(&state)).to_string(), expected);
+    }
+
+    #[test]
+    fn topics_are_compared_with_what_they_must_be() {
+        check(3, &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("segment.ms", "7")], "ok       topic t");
+        check(3, &[], "ok       topic t");
+        check(
+            3,
+            &[("retention.ms", "999")],
+            "problem  topic t: retention.ms=999 instead of 1000; remedy: \
+             `kafka-configs.sh --alter --entity-type topics --entity-name t --add-config retention.ms=1000`",
+        );
+        check(
+            4,
+            &[],
+            "problem  topic t: 4 partitions instead of 3; remedy: set log.partitions = 4 or make the topic anew",
+        );
+    }
 }
