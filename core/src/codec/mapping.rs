@@ -230,6 +230,12 @@ impl TopicPattern {
         &self.0
     }
 
+    /// What every topic begins with that it means, and whether it means every topic that begins so.
+    pub fn beginning(&self) -> (&str, bool) {
+        let (first, rest) = self.0.split_once('*').unwrap_or((&self.0, "no pattern"));
+        (first, rest.is_empty())
+    }
+
     pub fn matches(&self, topic: &str) -> bool {
         let Some((first, rest)) = self.0.split_once('*') else { return *self.0 == *topic };
         let Some(mut topic) = topic.strip_prefix(first) else { return false };
