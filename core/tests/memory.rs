@@ -25,7 +25,7 @@ const GROWTH: usize = 96;
 /// What a byte of an event may become on the matcher's usual way.
 const TAPE_GROWTH: usize = 16;
 /// What a byte of a registry's schema may become while it is compiled, in bytes.
-const SCHEMA_GROWTH: usize = 512;
+const SCHEMA_GROWTH: usize = 64;
 
 const WIDE: &str = r#"{"type": "record", "name": "w.Wide", "fields": [
     {"name": "text", "type": ["null", "string"]},
@@ -212,5 +212,5 @@ fn schemas(decoder: &Decoder) {
             format!(r#"{{"type":"record","name":"R{n}","fields":[{{"name":"a","type":"{inner}"}},{{"name":"b","type":"{inner}"}}]}}"#)
         })
         .collect();
-    learn("references that double", "\"R63\"".to_owned(), doubling, 64 * 1024 * 1024);
+    learn("references that double", "\"R63\"".to_owned(), doubling, 1024 * 1024);
 }
