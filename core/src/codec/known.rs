@@ -24,6 +24,8 @@ pub struct Known {
     ids: HashMap<u32, KnownSchema>,
     /// As single objects name them.
     fingerprints: HashMap<[u8; 8], KnownSchema>,
+    /// Earlier ones by their names, with the fingerprint by which they are found again.
+    files: HashMap<String, ([u8; 8], Arc<Writer>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -45,28 +47,28 @@ impl Known {
         ids: BTreeMap<u32, String>,
         faults: &mut Vec<String>,
     ) -> Known {
-        let mut known = Known { ids: HashMap::new(), fingerprints: HashMap::new() };
+        let mut known = Known { ids: HashMap::new(), fingerprints: HashMap::new(), files: HashMap::new() };
         for (event_type, schema) in catalog.types().filter_map(|t| Some((t, types.schemas.get(t.key.as_str())?))) {
             let found = fingerprints(&event_type.schema).into_iter();
             known.fingerprints.extend(found.map(|fingerprint| (fingerprint, KnownSchema::Catalog(schema.clone()))));
         }
-        let mut files = HashMap::new();
         for (name, text) in earlier_files().into_iter().chain(earlier) {
             match read(text) {
                 Ok((writer, found)) => {
-                    for fingerprint in found {
+                    for fingerprint in &found {
                         // Where only names for readers have changed since, the catalog's own is read faster.
-                        known.fingerprints.entry(fingerprint).or_insert_with(|| KnownSchema::Earlier(writer.clone()));
+                        let earlier = || KnownSchema::Earlier(writer.clone());
+                        known.fingerprints.entry(*fingerprint).or_insert_with(earlier);
                     }
-                    files.insert(name, writer);
+                    known.files.insert(name, (found.first().copied().unwrap_or_default(), writer));
                 }
                 Err(reason) => faults.push(format!("schemas.earlier: {name}: {reason}")),
             }
         }
         for (id, name) in ids {
             let now = catalog.key_of(&name).and_then(|key| types.schemas.get(key));
-            match (files.get(&name), now) {
-                (Some(writer), _) => drop(known.ids.insert(id, KnownSchema::Earlier(writer.clone()))),
+            match (known.files.get(&name), now) {
+                (Some((_, writer)), _) => drop(known.ids.insert(id, KnownSchema::Earlier(writer.clone()))),
                 (None, Some(schema)) => drop(known.ids.insert(id, KnownSchema::Catalog(schema.clone()))),
                 (None, None) => {
                     let who = if name.ends_with(".avsc") {
@@ -86,6 +88,11 @@ impl Known {
             SchemaRef::Id(id) => self.ids.get(id),
             SchemaRef::Guid(_) => None,
         }
+    }
+
+    /// An earlier schema, and its fingerprint.
+    pub fn by_name(&self, name: &str) -> Option<&([u8; 8], Arc<Writer>)> {
+        self.files.get(name)
     }
 
     pub fn by_fingerprint(&self, fingerprint: &[u8; 8]) -> Option<&KnownSchema> {

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
-    Decoded, Decoder, Recipe,
+    Decoded, Decoder, Recipe, Source,
     hostile::{delivery_of, framed, record},
+    mapping::Format,
     registered::fingerprints,
     tape::Tape,
 };
@@ -53,6 +54,32 @@ fn decoder(file: String, earlier: &[(&str, String)], ids: &[(u32, &str)]) -> Res
         ..Recipe::default()
     };
     Decoder::of(&catalog(file), recipe)
+}
+
+/// Avro without framing, of a schema that the source names; what comes of it travels on and is read after the change.
+#[test]
+fn a_source_names_the_schema_of_what_has_no_framing() {
+    let source = Source {
+        format: Format::Avro,
+        schema: Some("old.avsc".to_owned()),
+        default_team: TeamId::new("acme").ok(),
+        ..Source::usual("tidings.*".parse().unwrap())
+    };
+    let recipe = |file: String, name: &str| {
+        let sources = vec![Source { schema: Some(name.to_owned()), ..source.clone() }];
+        Decoder::of(
+            &catalog(file),
+            Recipe { sources, earlier: vec![("old.avsc".to_owned(), before())], ..Recipe::default() },
+        )
+    };
+    let record = record(datum(&before(), &[("total", Avro::Long(5))]));
+    let was = check(&recipe(before(), "old.avsc").unwrap(), &record, &json!({"total": 5}));
+    let is = recipe(now(), "old.avsc").unwrap();
+    let expected = json!({"amount": 5, "currency": "EUR"});
+    assert_eq!(check(&is, &record, &expected).codec, was.codec);
+    assert_eq!(is.again(&delivery_of(&was, &record)).unwrap().data, expected);
+    let faults = recipe(now(), "older.avsc").unwrap_err();
+    assert_eq!(faults, ["source[0].schema: found \"older.avsc\", which schemas.earlier does not have"]);
 }
 
 fn datum(file: &str, fields: &[(&str, Avro)]) -> Vec<u8> {

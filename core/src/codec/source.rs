@@ -147,6 +147,9 @@ impl Decoder {
             for (outside, key) in source.types.iter().filter(|(_, key)| catalog.key_of(key).is_none()) {
                 faults.push(format!("source[{index}].types.{outside}: found {key:?}, which the catalog does not know"));
             }
+            if let Some(name) = source.schema.as_ref().filter(|name| known.by_name(name).is_none()) {
+                faults.push(format!("source[{index}].schema: found {name:?}, which schemas.earlier does not have"));
+            }
         }
         if !faults.is_empty() {
             return Err(faults);
@@ -345,8 +348,12 @@ impl Decoder {
         }
     }
 
-    /// The type must be known from elsewhere, because it is what says the schema.
+    /// Where the source does not say the schema, the type must be known from elsewhere, because it does.
     fn bare(&self, record: &Record, headers: &Headers<'_>, source: &Source, datum: &[u8]) -> Result<Opened, Poison> {
+        let codec = |fingerprint: [u8; 8]| Codec::With(AVRO, format!("{:016x}", u64::from_be_bytes(fingerprint)));
+        if let Some((fingerprint, writer)) = source.schema.as_ref().and_then(|name| self.known.by_name(name)) {
+            return Opened::of_known(Found::Writer(writer.clone()), datum, codec(*fingerprint));
+        }
         let found = match &source.event_type {
             Some(place) => place.find("type", record, &Value::Null)?,
             None => headers.event_type.map(str::to_owned),
@@ -357,8 +364,7 @@ impl Decoder {
             let detail = format!("{} is no type of the catalog, which would have the schema", shown(&text));
             Poison::new(Reason::UnknownSchema, detail)
         })?;
-        let argument = format!("{:016x}", u64::from_be_bytes(schema.fingerprint));
-        Opened::of_known(Found::Catalog(schema), datum, Codec::With(AVRO, argument))
+        Opened::of_known(Found::Catalog(schema), datum, codec(schema.fingerprint))
     }
 
     fn event(
