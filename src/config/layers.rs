@@ -489,7 +489,7 @@ mod tests {
             &[("TIDINGS__SOURCE", "x")],
             &["source.topic=x"],
             &[
-                "FILE: source[0].teams: found an unknown key; allowed: data, default_team, format, id, source, subject, team, time, topic, type, types",
+                "FILE: source[0].teams: found an unknown key; allowed: data, default_team, format, id, schema, source, subject, team, time, topic, type, types",
                 "FILE: source[1].time: found a whole number; allowed: a text",
                 "environment TIDINGS__SOURCE: source: found \"x\"; allowed: sections [[source]] in the configuration file",
                 "--set: source.topic: found \"x\"; allowed: sections [[source]] in the configuration file",
