@@ -89,13 +89,16 @@ pub async fn compose<L: Log, S: Store>(
         running.spawn(Stages::Roles, "matcher", shared.matcher().run(running.order(Stages::Roles)));
     }
     shared.start_housekeeping(roles, &mut running);
-    let mut order = running.order(Stages::Roles);
-    running.spawn(Stages::Roles, "look for new topics", async move {
-        tokio::select! {
-            _ = order.ordered() => anyhow::Ok(()),
-            () = patterns.run() => anyhow::Ok(()),
-        }
-    });
+    // A sender reads no events, and may not.
+    if roles.matcher || roles.api {
+        let mut order = running.order(Stages::Roles);
+        running.spawn(Stages::Roles, "look for new topics", async move {
+            tokio::select! {
+                _ = order.ordered() => anyhow::Ok(()),
+                () = patterns.run() => anyhow::Ok(()),
+            }
+        });
+    }
     let order = running.order(Stages::Follower);
     running.spawn(Stages::Follower, "directory's follower", async move {
         following.run(order, terminal::progress()).await;

@@ -140,7 +140,10 @@ impl<L: Log> MatcherRole<L> {
         for topic in topics {
             loop {
                 match member.read_also(vec![topic.clone()]).await {
-                    Ok(()) => self.group.topics.push(topic),
+                    Ok(()) => {
+                        patience.served();
+                        self.group.topics.push(topic);
+                    }
                     Err(LogError::Unavailable(why)) if !stop.is_ordered() => {
                         patience.wait(&LogError::Unavailable(why), stop).await;
                         continue;

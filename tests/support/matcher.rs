@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tidings::{
     log::{BatchLimits, Group, Log, Outputs, Reader, TopicSpec},
-    roles::{RoleError, Stop, Stopper, directory::follower, matcher::MatcherRole, seam::Seam, stop_pair},
+    roles::{RoleError, Stopper, directory::follower, matcher::MatcherRole, seam::Seam, stop_pair},
     sources::{EventsTopics, Schemas},
     telemetry::Readiness,
 };
@@ -98,17 +98,6 @@ impl<L: Log> Topics<L> {
     /// Starts a matcher. It need not be ready when this returns.
     pub fn start(&self, readiness: Readiness, schemas: Schemas, events: EventsTopics) -> Matching {
         let (stopper, stop) = stop_pair();
-        let (role, following) = self.role(readiness.clone(), schemas, events, stop);
-        Matching { readiness, stopper, role, following }
-    }
-
-    fn role(
-        &self,
-        readiness: Readiness,
-        schemas: Schemas,
-        events: EventsTopics,
-        stop: Stop,
-    ) -> (JoinHandle<Result<(), RoleError>>, JoinHandle<()>) {
         let (log, directory) = (self.log.clone(), self.name("directory"));
         let (following, view) = follower(log.clone(), directory, Catalog::builtin(), readiness.clone());
         let following = tokio::spawn(following.run(stop.clone(), |_| {}));
@@ -134,10 +123,10 @@ impl<L: Log> Topics<L> {
                 max_batch_bytes: 1 << 20,
                 threads: 2,
             },
-            readiness,
+            readiness: readiness.clone(),
             seam: Seam::closed(),
         };
-        (tokio::spawn(role.run(stop)), following)
+        Matching { readiness, stopper, role: tokio::spawn(role.run(stop)), following }
     }
 }
 

@@ -441,7 +441,7 @@ enum Found<'d> {
 
 // === impl Found ===
 
-impl<'d> Found<'d> {
+impl Found<'_> {
     /// `None` for one that Avro is not written with.
     fn shape(&self) -> Option<&Shape> {
         match self {
