@@ -190,6 +190,12 @@ pub(super) fn check_together(settings: &Settings) -> Vec<ConfigFault> {
         let allowed = "registry.secret or registry.secret_file with it";
         refuse("registry.username", "a user without password", allowed);
     }
+    for (index, source) in settings.source.iter().enumerate() {
+        if !source.schema.is_empty() && source.format != "avro" {
+            let path = format!("source[{index}].schema");
+            refuse(&path, &format!("{:?}", source.schema), "a file of schemas.earlier, with format = \"avro\" only");
+        }
+    }
     let topics = settings.topics();
     for own in [&topics.directory, &topics.deliveries, &topics.dead_letters, &topics.index_versions] {
         if topics.events.contains(own) {

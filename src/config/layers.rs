@@ -468,6 +468,16 @@ mod tests {
     }
 
     #[test]
+    fn a_schema_is_named_for_what_has_no_framing_only() {
+        let file = |format: &str| format!("[[source]]\ntopic = 'x'\nformat = '{format}'\nschema = 'a.avsc'\n");
+        let settings = check(&file("avro"), &[], &[], &[]).unwrap();
+        assert_eq!(settings.sources()[0].schema.as_deref(), Some("a.avsc"));
+        let refusal =
+            "source[0].schema: found \"a.avsc\"; allowed: a file of schemas.earlier, with format = \"avro\" only";
+        check(&file("auto"), &[], &[], &[refusal]);
+    }
+
+    #[test]
     fn sources_are_laid_over_the_defaults_of_one() {
         let file =
             "[[source]]\ntopic = 'platform.*'\nteam = 'header:tenant'\ntypes.a = 'b.c'\n[[source]]\ntopic = 'x'\n";
