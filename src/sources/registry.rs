@@ -301,7 +301,7 @@ fn failed(error: &reqwest::Error) -> RegistryError {
 }
 
 /// An I/O error is silent about what it wraps, which may be another one.
-fn tls_error(mut error: &(dyn std::error::Error + 'static)) -> Option<&rustls::Error> {
+fn tls_error<'e>(mut error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
     while let Some(wrapped) = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref()) {
         error = wrapped;
     }
