@@ -535,6 +535,34 @@ async fn a_paused_member_gets_news_but_no_records() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_goes_while_paused_and_comes_back_later_is_read() {
+    let Some(log) = kafka::log() else { return };
+    let from = kafka::topic(&log, "from", 2, &[]).await;
+    let name = kafka::unique("g");
+    let mut member = log.join(group(&name, &from, "comeback-1")).await.expect("joined");
+    assert_eq!(assigned(&mut member).await.len(), 2);
+    member.pause().await.expect("paused");
+    let mut other = log.join(group(&name, &from, "comeback-2")).await.expect("joined");
+    let Input::Revoking(gone) = next(&mut member).await else { panic!("one is for the other member") };
+    member.release(&gone).await.expect("released");
+    member.resume().await.expect("resumed");
+    assigned(&mut other).await;
+    fill(&log, &from, 2, 0..100).await;
+
+    // A static member that leaves is missed when its session runs out.
+    other.leave().await;
+    let mut found = BTreeSet::new();
+    while found.len() < 100 {
+        match next(&mut member).await {
+            Input::Records(records) => found.extend(records.iter().map(text)),
+            Input::Assigned(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    member.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_wait_loses_nothing() {
     let Some(log) = kafka::log() else { return };
     let from = kafka::topic(&log, "from", 1, &[]).await;

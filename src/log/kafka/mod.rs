@@ -19,6 +19,7 @@ mod member;
 mod producer;
 mod reader;
 mod records;
+mod revive;
 mod settings;
 mod worker;
 

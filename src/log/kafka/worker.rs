@@ -12,7 +12,8 @@
 //! - **Revoked**: the role is told and goes on committing until it [releases](Worker::release) the partitions.
 //! - **Lost**: given up at once. Whatever the role still says about them is refused.
 //!
-//! How a member writes, and what it does when that fails, is in [`commit`](super::commit).
+//! How a member writes, and what it does when that fails, is in [`commit`](super::commit); what if librdkafka does not read a
+//! partition that it was given, in [`revive`](super::revive).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,6 +43,7 @@ use super::{
     inbox::Inbox,
     producer::{Plain, Transactional},
     records::{TopicNames, forward_error, forward_log, offset_list, partition_list, partitions, record_bytes},
+    revive::Unheard,
 };
 use crate::log::{Group, Input, LogError, Offsets, Outputs};
 
@@ -86,6 +88,7 @@ pub(super) struct Worker {
     /// When to send them again, if an answer was an error.
     pub(super) resend: Option<Instant>,
     pub(super) paused: bool,
+    pub(super) unheard: Unheard,
     pub(super) ended: bool,
 }
 
@@ -165,6 +168,7 @@ impl Worker {
             unconfirmed: BTreeMap::new(),
             resend: None,
             paused: false,
+            unheard: Unheard::default(),
             ended: false,
         })
     }
@@ -201,6 +205,7 @@ impl Worker {
         self.poll();
         self.assign();
         self.resend();
+        self.revive();
         if self.revoking.as_ref().is_some_and(|revoking| revoking.give_up <= Instant::now()) {
             self.take_back();
         }
@@ -237,6 +242,7 @@ impl Worker {
                 Some(Ok(message)) => {
                     empty = 0;
                     let record = self.names.record(&message);
+                    self.unheard.heard(&record);
                     if let Some((left, bytes)) = &mut room {
                         *left = left.saturating_sub(1);
                         *bytes = bytes.saturating_sub(record_bytes(&record));
@@ -264,6 +270,10 @@ impl Worker {
             }
         }
         self.inbox.add(&mut records);
+        if empty < 2 {
+            // Their records may stand behind those that there was no room for.
+            self.unheard.wait_on();
+        }
         if empty < 2 && self.inbox.room().is_some() {
             // There may be more, and librdkafka wakes us only when its queue was empty.
             self.wake.wake();
@@ -355,6 +365,7 @@ impl Worker {
         }
         tracing::info!(group = self.group.name, ?starts, "partitions are ours");
         self.owned.extend(starts.iter().cloned());
+        self.unheard.expect(assigning.partitions);
         self.inbox.tell(Input::Assigned(starts));
     }
 
@@ -414,11 +425,16 @@ impl Worker {
         for partition in partitions {
             self.owned.remove(partition);
             self.unconfirmed.remove(partition);
+            self.unheard.forget(partition);
+        }
+        if self.paused {
+            // librdkafka keeps the mark, and would not read them should they come back.
+            self.check_call(self.consumer.resume(&partition_list(partitions)));
         }
     }
 
     /// A call that fails only if our idea of the assignment is not librdkafka's: then this member is of no use.
-    fn check_call(&mut self, called: KafkaResult<()>) -> bool {
+    pub(super) fn check_call(&mut self, called: KafkaResult<()>) -> bool {
         // A fenced consumer refuses everything, and says why when it is polled.
         let fenced = self.consumer.client().fatal_error();
         match (called, fenced) {
