@@ -16,6 +16,7 @@ mod connection;
 mod errors;
 mod inbox;
 mod member;
+mod orphans;
 mod producer;
 mod reader;
 mod records;

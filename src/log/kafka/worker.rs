@@ -13,7 +13,7 @@
 //! - **Lost**: given up at once. Whatever the role still says about them is refused.
 //!
 //! How a member writes, and what it does when that fails, is in [`commit`](super::commit); what if librdkafka does not read a
-//! partition that it was given, in [`revive`](super::revive).
+//! partition that it was given, in [`revive`](super::revive); what if nobody was given it, in [`orphans`](super::orphans).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,6 +41,7 @@ use super::{
     commit::producer_id,
     errors::{by_code, is_fenced, is_refusal, log_error},
     inbox::Inbox,
+    orphans::Orphans,
     producer::{Plain, Transactional},
     records::{TopicNames, forward_error, forward_log, offset_list, partition_list, partitions, record_bytes},
     revive::Unheard,
@@ -89,6 +90,7 @@ pub(super) struct Worker {
     pub(super) resend: Option<Instant>,
     pub(super) paused: bool,
     pub(super) unheard: Unheard,
+    pub(super) orphans: Orphans,
     pub(super) ended: bool,
 }
 
@@ -169,6 +171,7 @@ impl Worker {
             resend: None,
             paused: false,
             unheard: Unheard::default(),
+            orphans: Orphans::default(),
             ended: false,
         })
     }
@@ -206,6 +209,7 @@ impl Worker {
         self.assign();
         self.resend();
         self.revive();
+        self.look_for_orphans();
         if self.revoking.as_ref().is_some_and(|revoking| revoking.give_up <= Instant::now()) {
             self.take_back();
         }
@@ -354,6 +358,7 @@ impl Worker {
                 return;
             }
         };
+        self.orphans.look_soon();
         // An empty assignment must be confirmed as well.
         let called = offset_list(starts.iter().map(|(partition, offset)| (partition, *offset)))
             .and_then(|list| self.consumer.incremental_assign(&list));
