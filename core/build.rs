@@ -2,4 +2,5 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=../schemas/events");
+    println!("cargo::rerun-if-changed=../schemas/earlier");
 }

@@ -1,28 +1,47 @@
-//! The catalog of this configuration: the compiled-in event types and those of `schemas.folder`.
+//! The catalog of this configuration: the compiled-in event types and those of `schemas.folder`; and the schemas of
+//! `schemas.earlier`, which events were written with before.
 //!
 //! The room reads folders; what is wrong with a file is the core's to say.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use anyhow::{Context, bail};
-use tidings_core::catalog::{Catalog, builtin_files};
+use anyhow::Context;
+use tidings_core::catalog::{Catalog, CatalogFault, builtin_files};
 
 use crate::config::Settings;
 
-/// The event types in force. An error names every faulty file with field and reason.
-pub fn catalog(settings: &Settings) -> anyhow::Result<Arc<Catalog>> {
+/// Why `schemas.folder` gives no catalog.
+#[derive(Debug)]
+pub enum CatalogError {
+    Unreadable(PathBuf, anyhow::Error),
+    /// Every faulty file, with field and reason.
+    Faulty(PathBuf, Vec<CatalogFault>),
+}
+
+/// The event types in force.
+pub fn catalog(settings: &Settings) -> Result<Arc<Catalog>, CatalogError> {
     let folder = &settings.schemas.folder;
     if folder.as_os_str().is_empty() {
         return Ok(Catalog::builtin());
     }
-    let files = with_builtin(folder).with_context(|| format!("schemas.folder {}", folder.display()))?;
-    match Catalog::load(&files) {
-        Ok(catalog) => Ok(Arc::new(catalog)),
-        Err(faults) => {
-            let lines: String = faults.iter().map(|fault| format!("\n  {fault}")).collect();
-            bail!("schemas.folder {} has {} mistake(s):{lines}", folder.display(), faults.len())
-        }
+    let files = with_builtin(folder).map_err(|error| CatalogError::Unreadable(folder.clone(), error))?;
+    Catalog::load(&files).map(Arc::new).map_err(|faults| CatalogError::Faulty(folder.clone(), faults))
+}
+
+/// The files of `schemas.earlier`, by their names in that folder and text.
+pub fn earlier(settings: &Settings) -> anyhow::Result<Vec<(String, String)>> {
+    let folder = &settings.schemas.earlier;
+    if folder.as_os_str().is_empty() {
+        return Ok(Vec::new());
     }
+    let files = read(folder).with_context(|| format!("schemas.earlier {}", folder.display()))?;
+    let beginning = folder.join("").display().to_string();
+    let inside = |name: String| name.strip_prefix(&beginning).map_or_else(|| name.clone(), str::to_owned);
+    Ok(files.into_iter().map(|(name, text)| (inside(name), text)).collect())
 }
 
 /// The compiled-in files and those of a folder, by name and text.
@@ -53,3 +72,19 @@ fn read_into(folder: &Path, files: &mut Vec<(String, String)>) -> anyhow::Result
     }
     Ok(())
 }
+
+// === impl CatalogError ===
+
+impl fmt::Display for CatalogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CatalogError::Unreadable(folder, error) => write!(f, "schemas.folder {}: {error:#}", folder.display()),
+            CatalogError::Faulty(folder, faults) => {
+                write!(f, "schemas.folder {} has {} mistake(s):", folder.display(), faults.len())?;
+                faults.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for CatalogError {}

@@ -21,7 +21,7 @@ const SHELL: &[(&str, &[&str])] = &[
     ("config", &["log"]),
     ("schemas", &["config"]),
     ("telemetry", &["config", "log", "store"]),
-    ("sources", &["config", "log", "telemetry"]),
+    ("sources", &["config", "log", "schemas", "telemetry"]),
     ("roles", &["crash", "log", "sources", "store", "channels", "secrets", "telemetry"]),
     // Of the log it uses the local one: a backup is of the embedded mode.
     ("backup", &["log"]),

@@ -25,6 +25,9 @@ mod program;
 #[allow(dead_code, reason = "each test program uses a part of it")]
 #[path = "end_to_end/receiver.rs"]
 mod receiver;
+#[cfg(feature = "kafka-oidc")]
+#[path = "support/token_endpoint.rs"]
+mod token_endpoint;
 
 use program::{Program, common, event};
 use receiver::Receiver;
@@ -47,6 +50,8 @@ async fn a_secured_broker_is_connected_to_checked_and_worked_with() {
     let (Some(_), Some(store)) = (kafka::brokers(), postgres::database("secured").await) else { return };
     let broker = Secured::start();
     connections(&broker).await;
+    #[cfg(feature = "kafka-oidc")]
+    tokens_of_a_server(&broker).await;
     rights_and_work(&broker, &store).await;
 }
 
@@ -102,6 +107,32 @@ async fn connections(broker: &Secured) {
             (found, expected) => panic!("{shown:?}: {found:?} instead of {expected:?}"),
         }
     }
+}
+
+/// A token that librdkafka fetches by itself from an OIDC server, and one that it is refused.
+#[cfg(feature = "kafka-oidc")]
+async fn tokens_of_a_server(broker: &Secured) {
+    let endpoint = token_endpoint::TokenEndpoint::start("tidings");
+    let log = |secret: &str| {
+        let mut settings = KafkaSettings::new(format!("127.0.0.1:{}", broker.port + 2000));
+        let ca = broker.folder.join("tls/ca.pem").display().to_string();
+        settings.properties = [
+            ("security.protocol", "SASL_SSL"),
+            ("ssl.ca.location", &ca),
+            ("sasl.mechanism", "OAUTHBEARER"),
+            ("sasl.oauthbearer.method", "oidc"),
+            ("sasl.oauthbearer.token.endpoint.url", &endpoint.url),
+            ("sasl.oauthbearer.client.id", "tidings-client"),
+            ("sasl.oauthbearer.client.secret", secret),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        KafkaLog::new(settings).expect("a client can be made")
+    };
+    log("s3cret").connect().await.expect("the token is fetched and taken");
+    assert!(endpoint.given() > 0);
+    let refused = log("hush-hush").connect().await.expect_err("no token").to_string();
+    assert!(refused.contains("sasl.oauthbearer.client.secret") && !refused.contains("hush-hush"), "{refused}");
 }
 
 /// With the least rights that are printed everything works; each that is missing is named with the command that grants it.

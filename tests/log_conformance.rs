@@ -40,6 +40,7 @@ fn cases<L: Log>() -> Vec<(&'static str, Case<L>)> {
         ("any bytes survive", |w| any_bytes_survive(w).boxed()),
         ("a restart goes on from the committed offsets", |w| a_restart_goes_on_from_the_committed_offsets(w).boxed()),
         ("two members share and hand over without loss", |w| two_members_share_and_hand_over_without_loss(w).boxed()),
+        ("topics that are read also are shared", |w| topics_that_are_read_also_are_shared(w).boxed()),
         ("two groups do not disturb each other", |w| two_groups_do_not_disturb_each_other(w).boxed()),
         ("the same instance fences its predecessor", |w| the_same_instance_fences_its_predecessor(w).boxed()),
         ("dropping next loses nothing", |w| dropping_next_loses_nothing(w).boxed()),
@@ -289,6 +290,42 @@ async fn row_20_a_hot_key_keeps_no_other_waiting<L: Log>(w: World<L>) {
     }
     assert!(cold >= COLD && hot_before_cold <= HOT / 2, "{hot_before_cold} hot ones came before {COLD} others");
     member.leave().await;
+}
+
+async fn topics_that_are_read_also_are_shared<L: Log>(w: World<L>) {
+    let (first, output) = (w.topic("first", 2, &[]).await, w.topic("out", 1, &[]).await);
+    let mut one = w.join("g", &first, "one").await;
+    let mut two = w.join("g", &first, "two").await;
+    let give_up = Instant::now() + PATIENCE;
+    let turns = async |one: &mut Worker<L::Member>, two: &mut Worker<L::Member>| {
+        assert!(Instant::now() < give_up, "one has {:?}, two has {:?}", one.owned, two.owned);
+        one.turn(&output, Duration::from_millis(100)).await + two.turn(&output, Duration::from_millis(100)).await
+    };
+    while !(one.owned.len() == 1 && two.owned.len() == 1) {
+        turns(&mut one, &mut two).await;
+    }
+
+    let second = w.topic("second", 2, &[]).await;
+    w.fill(&second, 2, 0..10).await;
+    let absent = format!("{}absent", w.prefix).into();
+    let refused = one.member.read_also(vec![absent]).await.expect_err("there is none");
+    assert!(matches!(refused, LogError::UnknownTopic(_)), "{refused}");
+    // One after the other, as processes find out.
+    one.member.read_also(vec![second.clone()]).await.expect("taken up");
+    let mut copied = turns(&mut one, &mut two).await;
+    two.member.read_also(vec![second.clone()]).await.expect("taken up");
+    while copied < 10 || one.owned.len() != 2 || two.owned.len() != 2 {
+        copied += turns(&mut one, &mut two).await;
+    }
+    assert!(one.owned.is_disjoint(&two.owned));
+    w.fill(&first, 2, 10..20).await;
+    w.fill(&second, 2, 20..30).await;
+    while copied < 30 {
+        copied += turns(&mut one, &mut two).await;
+    }
+    w.until_contents(&output, &numbers(0..30)).await;
+    one.leave().await;
+    two.leave().await;
 }
 
 async fn two_groups_do_not_disturb_each_other<L: Log>(w: World<L>) {

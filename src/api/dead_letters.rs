@@ -140,12 +140,13 @@ async fn retry_reason<L: Log, S: Store>(state: &ApiState<L, S>, reason: &str) ->
 
 /// Appends the originals, and tells which cannot be had.
 async fn feed<L: Log, S: Store>(state: &ApiState<L, S>, records: &[Record]) -> Result<(usize, Vec<Value>), ApiError> {
+    let topics = state.replays.events.now();
     let mut retried = 0;
     let mut skipped = Vec::new();
     for batch in records.chunks(RETRY_BATCH) {
         let mut outputs = Vec::with_capacity(batch.len());
         for record in batch {
-            match original(record, &state.topics.events) {
+            match original(record, &topics) {
                 Ok(output) => outputs.push(output),
                 Err(reason) => skipped.push(json!({"position": place_text(record), "reason": reason})),
             }

@@ -1,8 +1,8 @@
 //! `/v1/teams/{team}/destinations[/{id}]`: where notifications go.
 //!
-//! Secrets come in clear over this connection and are sealed before they go anywhere else. They are never shown again:
-//! only that they are set, and a fingerprint that changes when they do. An object as it is shown can be sent back:
-//! what it does not say of secrets stays as it is.
+//! Secrets come in clear over this connection and are sealed before they go anywhere else, or by the name that they are
+//! [stored](super::secrets) under. They are never shown again: only that they are set, and the name, or a fingerprint that
+//! changes when they do. An object as it is shown can be sent back: what it does not say of secrets stays as it is.
 
 use std::sync::Arc;
 
@@ -12,36 +12,21 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidings_core::{
     directory::{destination_key, validate_destination},
-    domain::{
-        Destination, DestinationId, Limits, RetryPolicy, Secret, TeamId, Webhook,
-        address::{check_url, split_secret},
-    },
-    filter::Fault,
-    message::{
-        SigningKey,
-        header::{check_header_name, check_header_value},
-    },
+    domain::{Destination, DestinationId, Limits, RetryPolicy, Secret, TeamId, Webhook},
 };
 
 use super::{
     ApiError, ApiState,
     body::{self, JsonBody},
-    cursor,
-    directory::{edit_one, etag, expected, page, team, written_status},
-    error::fault,
+    directory::{edit_one, etag, expected, listed, page, team, written_status},
     query::Parameters,
+    webhook_input::{Sealing, WebhookInput},
 };
-use crate::{
-    log::Log,
-    roles::editor::Expected,
-    secrets::{PlainWebhook, new_signing_key},
-    store::Store,
-};
+use crate::{log::Log, roles::editor::Expected, store::Store};
 
 /// A destination as callers write it. Has no `Debug`: it holds secrets in clear.
 #[derive(Deserialize)]
@@ -62,38 +47,6 @@ struct DestinationInput {
     retry: RetryPolicy,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WebhookInput {
-    /// With user info and query, if it has any.
-    url: String,
-    /// `url` is the shown part of a URL whose user info or query stay as they are.
-    #[serde(default)]
-    url_has_secret: bool,
-    /// `whsec_…`; one to sign with.
-    secret: Option<String>,
-    /// Several to sign with, newest first: for rotation.
-    secrets: Option<Vec<String>>,
-    /// Shown, so accepted.
-    #[serde(default, rename = "secret_fingerprints")]
-    _secret_fingerprints: Vec<Value>,
-    #[serde(default)]
-    headers: Vec<HeaderInput>,
-    #[serde(default = "default_timeout_ms")]
-    timeout_ms: u32,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HeaderInput {
-    name: String,
-    /// Absent: the value that is there stays.
-    value: Option<String>,
-    /// Shown, so accepted.
-    #[serde(default, rename = "fingerprint")]
-    _fingerprint: Option<Value>,
-}
-
 /// Characters of a fingerprint: the end of the sealed text, which is a part of its authentication code.
 const FINGERPRINT: usize = 8;
 
@@ -101,26 +54,14 @@ fn yes() -> bool {
     true
 }
 
-fn default_timeout_ms() -> u32 {
-    15_000
-}
-
 pub async fn list<L: Log, S: Store>(
     State(state): State<Arc<ApiState<L, S>>>,
     Path(team_name): Path<String>,
-    mut parameters: Parameters,
+    parameters: Parameters,
 ) -> Result<Json<Value>, ApiError> {
-    let team = team(&team_name)?;
-    let listing = format!("destinations/{team}");
-    let limit = parameters.limit()?;
-    let after =
-        parameters.text("cursor")?.map(|text| cursor::open::<String>(&state.token, &listing, &text)).transpose()?;
-    parameters.end()?;
-    let directory = state.directory()?;
-    let (items, more) = page(directory.destinations(&team), |item| item.id.as_str(), after.as_deref(), limit);
-    let next = items.last().filter(|_| more).map(|last| cursor::seal(&state.token, &listing, &last.id.as_str()));
-    let items: Vec<Value> = items.iter().map(|item| shown(item)).collect();
-    Ok(Json(json!({"items": items, "next": next})))
+    listed(&state, "destinations", &team_name, parameters, |directory, team, place| {
+        page(directory.destinations(team), place, |item| item.id.as_str(), shown)
+    })
 }
 
 pub async fn show<L: Log, S: Store>(
@@ -184,13 +125,24 @@ async fn write<L: Log, S: Store>(
     expected: Expected,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
-    let (webhook, generated) = seal(state, &input, current)?;
-    let DestinationInput { team, id, name, enabled, limits, retry, .. } = input;
-    let mut destination = Destination { team, id, revision: 0, name, enabled, webhook, limits, retry };
+    let directory = state.directory()?;
+    let DestinationInput { team, id, name, enabled, webhook, limits, retry, .. } = input;
+    let sealing = Sealing {
+        keys: &state.keys,
+        rules: &state.url_rules,
+        directory: &directory,
+        team: &team,
+        destination: &id,
+        current,
+    };
+    let (webhook, generated) = sealing.webhook(&webhook)?;
+    let (team_of, id_of) = (team.clone(), id.clone());
+    let mut destination = Destination { team: team_of, id: id_of, revision: 0, name, enabled, webhook, limits, retry };
     let faults = validate_destination(&destination);
     if !faults.is_empty() {
         return Err(ApiError::invalid("the destination", faults));
     }
+    sealing.check_named(destination.clone())?;
     let key = destination_key(&destination.team, &destination.id);
     destination.revision = edit_one(state, key, Some(&destination), expected, headers).await?;
     let mut answer = shown(&destination);
@@ -198,121 +150,6 @@ async fn write<L: Log, S: Store>(
         answer["generated_secret"] = json!(key.reveal());
     }
     Ok((written_status(current.is_some()), [(header::ETAG, etag(destination.revision))], Json(answer)).into_response())
-}
-
-/// The webhook with every secret sealed, and the signing key if one had to be made. All faults at once.
-fn seal<L: Log, S: Store>(
-    state: &ApiState<L, S>,
-    input: &DestinationInput,
-    current: Option<&Destination>,
-) -> Result<(Webhook, Option<SigningKey>), ApiError> {
-    if current.is_some_and(|current| current.webhook.secrets().any(|(_, s)| matches!(s, Secret::Named { .. }))) {
-        let why = "its secrets stand there by reference, so a service wrote it; change it there, or delete it first";
-        return Err(ApiError::Conflict(why.to_owned()));
-    }
-    let kept = match current {
-        Some(current) if keeps_secrets(&input.webhook) => Some(state.keys.open_webhook(current).map_err(|error| {
-            ApiError::Conflict(format!("its present secrets cannot be kept ({error}); give all secrets anew"))
-        })?),
-        _ => None,
-    };
-    let mut faults = Vec::new();
-    let url = url(state, &input.webhook, kept.as_ref(), &mut faults);
-    let headers = headers(&input.webhook, kept.as_ref(), &mut faults);
-    let given = signing_keys(&input.webhook, &mut faults);
-    let (signing_keys, generated) = match (given, kept) {
-        (Some(keys), _) => (keys, None),
-        (None, Some(kept)) => (kept.signing_keys, None),
-        (None, None) => {
-            let key = new_signing_key();
-            (vec![key.clone()], Some(key))
-        }
-    };
-    match url {
-        Some(url) if faults.is_empty() => {
-            let plain = PlainWebhook { url, signing_keys, headers, timeout_ms: input.webhook.timeout_ms };
-            Ok((state.keys.seal_webhook(&input.team, &input.id, &plain), generated))
-        }
-        _ => Err(ApiError::invalid("the destination", faults)),
-    }
-}
-
-fn keeps_secrets(input: &WebhookInput) -> bool {
-    let names_no_key = input.secret.is_none() && input.secrets.is_none();
-    names_no_key || input.url_has_secret || input.headers.iter().any(|header| header.value.is_none())
-}
-
-fn url<L: Log, S: Store>(
-    state: &ApiState<L, S>,
-    input: &WebhookInput,
-    kept: Option<&PlainWebhook>,
-    faults: &mut Vec<Fault>,
-) -> Option<url::Url> {
-    let whole = match kept {
-        Some(kept) if input.url_has_secret && split_secret(&kept.url).0 == input.url => kept.url.as_str(),
-        _ if input.url_has_secret => {
-            faults.push(fault("webhook.url_has_secret", "true", "false, or true with the url unchanged"));
-            return None;
-        }
-        _ => &input.url,
-    };
-    match check_url(whole, &state.url_rules) {
-        Ok(url) => Some(url),
-        Err(refused) => {
-            // It never repeats the URL, which may hold a password.
-            faults.push(fault("webhook.url", refused.to_string(), "an https URL of a public address"));
-            None
-        }
-    }
-}
-
-fn headers(input: &WebhookInput, kept: Option<&PlainWebhook>, faults: &mut Vec<Fault>) -> Vec<(String, SecretString)> {
-    let mut headers = Vec::with_capacity(input.headers.len());
-    for (index, HeaderInput { name, value, .. }) in input.headers.iter().enumerate() {
-        let mut refuse = |key: &str, found: String, allowed: &str| {
-            faults.push(fault(format!("webhook.headers[{index}].{key}"), found, allowed));
-        };
-        if let Err(refused) = check_header_name(name) {
-            refuse("name", refused.to_string(), "a header name that is not reserved");
-            continue;
-        }
-        let same = |found: &&(String, SecretString)| found.0.eq_ignore_ascii_case(name);
-        match (value, kept.and_then(|kept| kept.headers.iter().find(same))) {
-            (Some(value), _) => match check_header_value(value) {
-                Ok(()) => headers.push((name.clone(), value.clone().into())),
-                Err(refused) => refuse("value", refused.to_string(), "visible ASCII"),
-            },
-            (None, Some((_, value))) => headers.push((name.clone(), value.clone())),
-            (None, None) => refuse("value", "nothing".to_owned(), "a value; there is none to be kept"),
-        }
-    }
-    headers
-}
-
-/// The keys that the body names; `None` if it names none.
-fn signing_keys(input: &WebhookInput, faults: &mut Vec<Fault>) -> Option<Vec<SigningKey>> {
-    let given: Vec<(String, &String)> = match (&input.secret, &input.secrets) {
-        (None, None) => return None,
-        (Some(_), Some(_)) => {
-            faults.push(fault("webhook.secret", "both secret and secrets", "one of them"));
-            return None;
-        }
-        (Some(secret), None) => vec![("webhook.secret".to_owned(), secret)],
-        (None, Some(secrets)) => {
-            (0..).zip(secrets).map(|(i, secret): (usize, _)| (format!("webhook.secrets[{i}]"), secret)).collect()
-        }
-    };
-    if given.is_empty() {
-        faults.push(fault("webhook.secrets", "an empty list", "at least one; every webhook is signed"));
-    }
-    let mut keys = Vec::with_capacity(given.len());
-    for (path, text) in given {
-        match SigningKey::parse(text) {
-            Ok(key) => keys.push(key),
-            Err(refused) => faults.push(fault(path, refused.to_string(), "whsec_ and base64 of 24 to 64 bytes")),
-        }
-    }
-    Some(keys)
 }
 
 /// A destination without its secrets.
@@ -337,6 +174,9 @@ fn shown(destination: &Destination) -> Value {
     });
     if let Some(name) = &destination.name {
         shown["name"] = json!(name);
+    }
+    if let Some(named @ Secret::Named { .. }) = url_secret {
+        shown["webhook"]["url_secret"] = json!(named);
     }
     shown
 }

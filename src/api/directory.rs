@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::{
+    Json,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+};
 use serde::Serialize;
+use serde_json::{Value, json};
 use tidings_core::{directory::Directory, domain::TeamId};
 
-use super::{ApiError, ApiState};
+use super::{ApiError, ApiState, cursor, query::Parameters};
 use crate::roles::editor::{Edit, EditError, Expected};
 
 impl<L, S> ApiState<L, S> {
@@ -77,16 +81,52 @@ pub fn etag(revision: u64) -> String {
     format!("\"{revision}\"")
 }
 
-/// One page of a list in the order of ids, after the id that a cursor names, and whether there is more.
+/// Where a page of a list begins, and how long it is at the most.
+pub struct Place {
+    /// The id that the page before ended with.
+    after: Option<String>,
+    limit: u32,
+}
+
+/// One page of a list.
+#[derive(Debug, PartialEq)]
+pub struct Page {
+    items: Vec<Value>,
+    /// The id that the next page begins after, if there is more.
+    ends_with: Option<String>,
+}
+
+/// Answers a list of what a team has, page by page. `kind` is its name in the path: the cursor of one list is of no use in
+/// another.
+pub fn listed<L, S>(
+    state: &ApiState<L, S>,
+    kind: &str,
+    team_name: &str,
+    mut parameters: Parameters,
+    page: impl FnOnce(&Directory, &TeamId, &Place) -> Page,
+) -> Result<Json<Value>, ApiError> {
+    let team = team(team_name)?;
+    let listing = format!("{kind}/{team}");
+    let limit = parameters.limit()?;
+    let after = parameters.text("cursor")?.map(|text| cursor::open(&state.token, &listing, &text)).transpose()?;
+    parameters.end()?;
+    let Page { items, ends_with } = page(&*state.directory()?, &team, &Place { after, limit });
+    let next = ends_with.map(|last| cursor::seal(&state.token, &listing, &last));
+    Ok(Json(json!({"items": items, "next": next})))
+}
+
+/// The items of a page, which come in the order of their ids, each as it is shown.
 pub fn page<'l, T: 'l>(
     items: impl Iterator<Item = &'l Arc<T>>,
+    place: &Place,
     id: impl Fn(&T) -> &str,
-    after: Option<&str>,
-    limit: u32,
-) -> (Vec<Arc<T>>, bool) {
+    shown: impl Fn(&T) -> Value,
+) -> Page {
+    let after = place.after.as_deref();
     let mut rest = items.skip_while(|item| after.is_some_and(|after| id(item) <= after));
-    let page = rest.by_ref().take(limit as usize).cloned().collect();
-    (page, rest.next().is_some())
+    let items: Vec<&Arc<T>> = rest.by_ref().take(place.limit as usize).collect();
+    let ends_with = rest.next().and_then(|_| items.last().map(|last| id(last).to_owned()));
+    Page { items: items.into_iter().map(|item| shown(item)).collect(), ends_with }
 }
 
 /// A name out of a path; one that cannot exist is not found.
@@ -125,9 +165,10 @@ mod tests {
     fn pages_go_on_after_a_name_even_if_it_is_gone() {
         let items: Vec<Arc<String>> = ["a", "c", "e"].map(|name| Arc::new(name.to_owned())).into();
         let check = |after, limit, expected: &[&str], more| {
-            let (found, left) = page(items.iter(), String::as_str, after, limit);
-            assert_eq!(found.iter().map(|item| item.as_str()).collect::<Vec<_>>(), expected);
-            assert_eq!(left, more);
+            let place = Place { after: Option::<&str>::map(after, str::to_owned), limit };
+            let found = page(items.iter(), &place, String::as_str, |item| json!(item));
+            assert_eq!(found.items, expected);
+            assert_eq!(found.ends_with.as_deref(), expected.last().copied().filter(|_| more));
         };
         check(None, 2, &["a", "c"], true);
         check(Some("c"), 2, &["e"], false);

@@ -49,7 +49,7 @@ pub async fn explain<L: Log, S: Store>(
                 ApiError::invalid("the request", vec![wrong])
             })?;
             // Other topics hold no events, and the directory holds what no one may read here.
-            let is_read = state.topics.events.contains(&position.topic);
+            let is_read = state.replays.events.now().contains(&position.topic);
             let found = if is_read { record_at(&state.log, &position).await? } else { None };
             found.ok_or_else(|| ApiError::NotFound(format!("there is no event at {text}")))?
         }

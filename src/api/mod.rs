@@ -22,7 +22,7 @@
 //! is `{"error": {"code", "message", "faults": [{"path", "found", "allowed"}]}}`.
 //!
 //! Reading order: this file, [`token`], [`error`], [`body`], [`query`], [`cursor`], [`directory`], then the handlers:
-//! [`subscriptions`], [`destinations`], [`secrets`], [`problems`], [`events`], [`event_types`], [`history`], [`dead_letters`],
+//! [`subscriptions`], [`destinations`] with its `webhook_input`, [`secrets`], [`problems`], [`events`], [`event_types`], [`history`], [`dead_letters`],
 //! [`replays`], [`backup`], [`sources`], [`explain`], [`health`].
 
 pub mod backup;
@@ -44,6 +44,7 @@ pub mod secrets;
 pub mod sources;
 pub mod subscriptions;
 pub mod token;
+mod webhook_input;
 
 use std::{
     future::Future,

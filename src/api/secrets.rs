@@ -23,9 +23,8 @@ use tidings_core::{
 use super::{
     ApiError, ApiState,
     body::{self, JsonBody},
-    cursor,
     destinations::fingerprint,
-    directory::{edit_one, etag, expected, page, team, written_status},
+    directory::{edit_one, etag, expected, listed, page, team, written_status},
     error::fault,
     query::Parameters,
 };
@@ -46,19 +45,11 @@ const MAX_VALUE: usize = MAX_HEADER_VALUE;
 pub async fn list<L: Log, S: Store>(
     State(state): State<Arc<ApiState<L, S>>>,
     Path(team_name): Path<String>,
-    mut parameters: Parameters,
+    parameters: Parameters,
 ) -> Result<Json<Value>, ApiError> {
-    let team = team(&team_name)?;
-    let listing = format!("secrets/{team}");
-    let limit = parameters.limit()?;
-    let after =
-        parameters.text("cursor")?.map(|text| cursor::open::<String>(&state.token, &listing, &text)).transpose()?;
-    parameters.end()?;
-    let directory = state.directory()?;
-    let (items, more) = page(directory.secrets(&team), |item| item.id.as_str(), after.as_deref(), limit);
-    let next = items.last().filter(|_| more).map(|last| cursor::seal(&state.token, &listing, &last.id.as_str()));
-    let items: Vec<Value> = items.iter().map(|item| shown(item)).collect();
-    Ok(Json(json!({"items": items, "next": next})))
+    listed(&state, "secrets", &team_name, parameters, |directory, team, place| {
+        page(directory.secrets(team), place, |item| item.id.as_str(), shown)
+    })
 }
 
 /// Stores a secret, or puts another in its place.

@@ -27,8 +27,9 @@ pub async fn test<L: Log, S: Store>(
     parameters.end()?;
     let topic: Arc<str> = topic.map_or_else(|| state.topics.events[0].clone(), Arc::from);
     // Other topics hold no events, and the directory holds what no one may read here.
-    if !state.topics.events.contains(&topic) {
-        let known = state.topics.events.join(", ");
+    let known = state.replays.events.now();
+    if !known.contains(&topic) {
+        let known = known.join(", ");
         return Err(ApiError::NotFound(format!("{topic} is no topic of events; these are: {known}")));
     }
     let rows = look(&state.log, &state.schemas, &state.catalog, &topic, last.unwrap_or(LAST)).await?;

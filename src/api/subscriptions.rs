@@ -17,8 +17,7 @@ use tidings_core::{
 use super::{
     ApiError, ApiState,
     body::{self, JsonBody},
-    cursor,
-    directory::{edit_one, etag, expected, page, team, written_status},
+    directory::{edit_one, etag, expected, listed, page, team, written_status},
     error::fault,
     query::Parameters,
 };
@@ -27,18 +26,11 @@ use crate::{log::Log, roles::editor::Expected, store::Store};
 pub async fn list<L: Log, S: Store>(
     State(state): State<Arc<ApiState<L, S>>>,
     Path(team_name): Path<String>,
-    mut parameters: Parameters,
+    parameters: Parameters,
 ) -> Result<Json<Value>, ApiError> {
-    let team = team(&team_name)?;
-    let listing = format!("subscriptions/{team}");
-    let limit = parameters.limit()?;
-    let after =
-        parameters.text("cursor")?.map(|text| cursor::open::<String>(&state.token, &listing, &text)).transpose()?;
-    parameters.end()?;
-    let directory = state.directory()?;
-    let (items, more) = page(directory.subscriptions(&team), |item| item.id.as_str(), after.as_deref(), limit);
-    let next = items.last().filter(|_| more).map(|last| cursor::seal(&state.token, &listing, &last.id.as_str()));
-    Ok(Json(json!({"items": items, "next": next})))
+    listed(&state, "subscriptions", &team_name, parameters, |directory, team, place| {
+        page(directory.subscriptions(team), place, |item| item.id.as_str(), |item| json!(item))
+    })
 }
 
 pub async fn show<L: Log, S: Store>(

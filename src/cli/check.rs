@@ -3,16 +3,22 @@
 //! It looks and changes nothing, but that a store is brought up to date as at any start. In embedded mode the data folder
 //! belongs to the running process, so what is in it is asked of its API. What is asked of Kafka is in `check_kafka`.
 
-use std::{fmt, fs, path::Path};
+use std::{fmt, fs, path::Path, sync::Arc};
 
 use anyhow::bail;
 use clap::Args;
 use serde_json::json;
+use tidings_core::catalog::{Catalog, CatalogFault};
 
 use super::{Global, client::Client, output, rights::Role, sources};
 use crate::{
     config::{Mode, Settings, load},
+    schemas::{self, CatalogError},
     secrets::{KeyRing, KeyRingError},
+    sources::{
+        RegistryTrouble,
+        configured::{decoder, registry as configured_registry},
+    },
     store::{Store, postgres::Postgres},
 };
 
@@ -76,11 +82,13 @@ async fn look(command: &Check, global: &Global) -> Vec<Finding> {
     };
     let mut findings = vec![Finding::good("configuration")];
     findings.extend(files(&settings));
+    let catalog = catalog(&settings, &mut findings);
+    findings.extend(registry(&settings).await);
     match settings.mode {
         Mode::Embedded => findings.extend(running(global, &settings).await),
         Mode::Distributed => {
             findings.push(keys(&settings));
-            findings.extend(kafka(&settings, command).await);
+            findings.extend(kafka(&settings, command, catalog).await);
             findings.push(store(&settings).await);
         }
     }
@@ -139,15 +147,67 @@ fn files(settings: &Settings) -> Vec<Finding> {
         Some(Finding::bad(format!("{key} {}", file.display()), &error.to_string(), "name a file that can be read"))
     };
     let set = named.into_iter().filter(|(_, file)| !file.as_os_str().is_empty());
-    let mut findings: Vec<Finding> = set.filter_map(|(key, file)| unreadable((key, file))).collect();
+    set.filter_map(|(key, file)| unreadable((key, file))).collect()
+}
+
+/// The event types as a start would have them, and what is read with them; `None` if there would be no start.
+fn catalog(settings: &Settings, findings: &mut Vec<Finding>) -> Option<Arc<Catalog>> {
+    let catalog = match schemas::catalog(settings) {
+        Ok(catalog) => catalog,
+        Err(CatalogError::Unreadable(folder, error)) => {
+            let subject = format!("schemas.folder {}", folder.display());
+            findings.push(Finding::bad(subject, &format!("{error:#}"), "name a folder that can be read"));
+            return None;
+        }
+        Err(CatalogError::Faulty(folder, faults)) => {
+            let remedy = format!("mend the file until `tidings types check {}` is content", folder.display());
+            let fault = |CatalogFault { file, field, reason }: CatalogFault| {
+                let subject = format!("event type {file} {field}");
+                Finding::bad(subject.trim_end(), &reason, &remedy)
+            };
+            findings.extend(faults.into_iter().map(fault));
+            return None;
+        }
+    };
     let folder = &settings.schemas.folder;
-    if !folder.as_os_str().is_empty()
-        && let Err(error) = fs::read_dir(folder)
-    {
-        let subject = format!("schemas.folder {}", folder.display());
-        findings.push(Finding::bad(subject, &error.to_string(), "name a folder that can be read"));
+    if !folder.as_os_str().is_empty() {
+        findings.push(Finding::good(format!("event types of {}", folder.display())));
     }
-    findings
+    match decoder(settings, &catalog) {
+        Ok(Ok(_)) => {}
+        Ok(Err(faults)) => {
+            let remedy = "look at schemas.ids, at the files of schemas.earlier, and at `types` of [[source]]";
+            findings.extend(faults.iter().map(|fault| Finding::bad("sources", fault, remedy)));
+        }
+        Err(error) => findings.push(Finding::bad("sources", &format!("{error:#}"), "name a folder that can be read")),
+    }
+    Some(catalog)
+}
+
+async fn registry(settings: &Settings) -> Option<Finding> {
+    let url = &settings.registry.url;
+    if url.is_empty() {
+        return None;
+    }
+    let subject = format!("registry {url}");
+    let answer = match configured_registry(settings) {
+        Ok(registry) => registry?.answers().await,
+        Err(error) => {
+            let remedy = "name files that can be read: a password or token, and certificates in PEM";
+            return Some(Finding::bad(subject, &format!("{error:#}"), remedy));
+        }
+    };
+    let Err(error) = answer else { return Some(Finding::good(subject)) };
+    let remedy = match error.kind {
+        RegistryTrouble::Connection => "look at registry.url, and whether the registry can be reached from here",
+        RegistryTrouble::Certificate => "put the authority that signed its certificate into registry.ca_file",
+        RegistryTrouble::Credentials => {
+            "look at registry.username and registry.secret, or at the rights of that user: it must be able to read schemas"
+        }
+        RegistryTrouble::Path => "put the path of the Confluent API into registry.url; Apicurio's is /apis/ccompat/v7",
+        RegistryTrouble::Answer => "look at the log of the registry",
+    };
+    Some(Finding::bad(subject, &error.text, remedy))
 }
 
 fn keys(settings: &Settings) -> Finding {
@@ -167,12 +227,12 @@ pub(super) fn key_ring(settings: &Settings) -> Result<KeyRing, KeyRingError> {
 }
 
 #[cfg(feature = "kafka")]
-async fn kafka(settings: &Settings, command: &Check) -> Vec<Finding> {
-    super::check_kafka::look(settings, &command.role).await
+async fn kafka(settings: &Settings, command: &Check, catalog: Option<Arc<Catalog>>) -> Vec<Finding> {
+    super::check_kafka::look(settings, &command.role, catalog).await
 }
 
 #[cfg(not(feature = "kafka"))]
-async fn kafka(_: &Settings, _: &Check) -> Vec<Finding> {
+async fn kafka(_: &Settings, _: &Check, _: Option<Arc<Catalog>>) -> Vec<Finding> {
     vec![Finding::bad("kafka", "this program was built without Kafka", "build it with the feature `kafka`")]
 }
 

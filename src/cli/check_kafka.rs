@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
 use tidings_core::{
     catalog::Catalog,
-    codec::DirectoryCodec,
+    codec::{DirectoryCodec, mapping::TopicPattern},
     directory::{Directory, Reason},
     domain::TopicPartition,
 };
@@ -24,6 +25,7 @@ use crate::{
         Log, LogError, Reader, TopicSpec, TopicState,
         kafka::{Access, KafkaLog},
     },
+    sources::topics::expand,
 };
 
 /// How long the directory may take to be read.
@@ -33,8 +35,8 @@ const POLL: Duration = Duration::from_secs(1);
 /// Behind the first part of our transactional ids: no process can have such a name.
 const CHECK_ID: &str = "~check";
 
-/// `roles` are those whose rights are tried; none means all.
-pub(super) async fn look(settings: &Settings, roles: &[Role]) -> Vec<Finding> {
+/// `roles` are those whose rights are tried; none means all. Without a catalog, types of a folder of one's own are not known.
+pub(super) async fn look(settings: &Settings, roles: &[Role], catalog: Option<Arc<Catalog>>) -> Vec<Finding> {
     let log = match topics::kafka(settings) {
         Ok(log) => log,
         Err(error) => return vec![Finding::bad("kafka", &error.to_string(), "look at [log.kafka]")],
@@ -44,6 +46,16 @@ pub(super) async fn look(settings: &Settings, roles: &[Role]) -> Vec<Finding> {
         return vec![Finding::bad("kafka", &error.to_string(), remedy)];
     }
     let mut findings = vec![Finding::good("kafka")];
+    let expanded = match expand(&log, settings.clone()).await {
+        Ok(expanded) => expanded,
+        Err(error) => {
+            let remedy = "make the patterns of [[source]] narrower, or look at the brokers";
+            findings.push(Finding::bad("topics of patterns", &error.to_string(), remedy));
+            settings.clone()
+        }
+    };
+    findings.extend(patterns(&expanded));
+    let settings = &expanded;
     let specs = topic_specs(settings);
     let mut states = Vec::new();
     for spec in &specs {
@@ -58,11 +70,21 @@ pub(super) async fn look(settings: &Settings, roles: &[Role]) -> Vec<Finding> {
     }
     findings.extend(foreign(&log, &settings.topics(), &specs, &mut states).await);
     findings.extend(may(&log, settings, roles, &states).await);
-    findings.extend(directory(&log, settings).await);
+    findings.extend(directory(&log, settings, catalog).await);
     findings
 }
 
-async fn state(log: &KafkaLog, name: &std::sync::Arc<str>) -> Result<Option<TopicState>, LogError> {
+/// A pattern that means no topic yet is no mistake, but may be one.
+fn patterns(expanded: &Settings) -> impl Iterator<Item = Finding> {
+    let topics = expanded.topics().events;
+    let patterns = expanded.sources().into_iter().map(|source| source.topic).filter(TopicPattern::is_pattern);
+    patterns.map(move |pattern| {
+        let found = topics.iter().filter(|topic| pattern.matches(topic)).count();
+        Finding::good(format!("pattern {} ({found} topic(s) now)", pattern.as_str()))
+    })
+}
+
+async fn state(log: &KafkaLog, name: &Arc<str>) -> Result<Option<TopicState>, LogError> {
     Ok(log.topics(std::slice::from_ref(name)).await?.into_iter().next())
 }
 
@@ -130,7 +152,8 @@ fn accesses(right: &Right, states: &[TopicState]) -> Vec<Access> {
         Resource::Group { name, topic } if states.iter().any(|state| state.name == *topic) => {
             vec![Access::Use { group: name.clone(), topic: topic.clone() }]
         }
-        Resource::Group { .. } => Vec::new(),
+        // Those that are there now are tried by name.
+        Resource::Topics(_) | Resource::Group { .. } => Vec::new(),
         Resource::TransactionalIds(prefix) => vec![Access::Transact { id: format!("{prefix}{CHECK_ID}") }],
     }
 }
@@ -153,18 +176,16 @@ fn in_words(access: &Access) -> String {
 }
 
 /// Whether all of the directory is active, and every secret in it can be opened.
-async fn directory(log: &KafkaLog, settings: &Settings) -> Vec<Finding> {
-    let directory = match fold(log, settings).await {
+async fn directory(log: &KafkaLog, settings: &Settings, catalog: Option<Arc<Catalog>>) -> Vec<Finding> {
+    let is_whole = catalog.is_some();
+    let directory = match fold(log, settings, catalog.unwrap_or_else(Catalog::builtin)).await {
         Ok(Some(directory)) => directory,
         // That it cannot be read has been said.
         Ok(None) | Err(LogError::UnknownTopic(_) | LogError::Refused(_)) => return Vec::new(),
         Err(error) => return vec![Finding::bad("directory", &error.to_string(), "look at the brokers")],
     };
-    let problems: Vec<_> = directory
-        .problems()
-        // Types of a folder of one's own are not read here.
-        .filter(|problem| settings.schemas.folder.as_os_str().is_empty() || problem.reason != Reason::Invalid)
-        .collect();
+    let problems: Vec<_> =
+        directory.problems().filter(|problem| is_whole || problem.reason != Reason::Invalid).collect();
     let mut findings = vec![match problems.first() {
         None => Finding::good("directory"),
         Some(first) => {
@@ -193,12 +214,12 @@ async fn directory(log: &KafkaLog, settings: &Settings) -> Vec<Finding> {
 }
 
 /// The directory at its end; `None` if that is not reached in time.
-async fn fold(log: &KafkaLog, settings: &Settings) -> Result<Option<Directory>, LogError> {
+async fn fold(log: &KafkaLog, settings: &Settings, catalog: Arc<Catalog>) -> Result<Option<Directory>, LogError> {
     let partition = TopicPartition { topic: settings.topics().directory, partition: 0 };
     let end = log.bounds(partition.clone()).await?.end;
     let mut reader = log.reader(partition, 0).await?;
     let codec = DirectoryCodec::new(settings.directory_schema_ids());
-    let mut directory = Directory::read_with(Catalog::builtin(), codec.into());
+    let mut directory = Directory::read_with(catalog, codec.into());
     let deadline = Instant::now() + READ_WITHIN;
     while reader.position() < end {
         if Instant::now() >= deadline {

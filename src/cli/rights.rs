@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use clap::ValueEnum;
+use tidings_core::codec::mapping::TopicPattern;
 
 use crate::config::{OutputsSetting, Settings};
 
@@ -26,6 +27,8 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resource {
     Topic(Arc<str>),
+    /// All that the pattern of a source means, those too that are yet to come.
+    Topics(TopicPattern),
     Group {
         name: String,
         /// One that its members read.
@@ -47,10 +50,12 @@ pub fn rights(settings: &Settings) -> Vec<Right> {
     let mut add = |role, operations, resource| rights.push(Right { role, resource, operations });
     let topic = |name: &Arc<str>| Resource::Topic(name.clone());
     let group = |name: String, topic: &Arc<str>| Resource::Group { name, topic: topic.clone() };
+    let patterns = || settings.sources().into_iter().map(|source| source.topic).filter(TopicPattern::is_pattern);
     let (match_group, send_group) = (settings.match_group(), settings.send_group());
     for name in topics.events.iter().chain([&topics.directory]) {
         add(Role::Match, READ, topic(name));
     }
+    patterns().for_each(|pattern| add(Role::Match, READ, Resource::Topics(pattern)));
     for name in [&topics.deliveries, &topics.dead_letters, &topics.index_versions] {
         add(Role::Match, WRITE, topic(name));
     }
@@ -69,6 +74,11 @@ pub fn rights(settings: &Settings) -> Vec<Right> {
     for name in topics.events.iter().chain([&topics.directory]) {
         add(Role::Api, WRITE, topic(name));
     }
+    for pattern in patterns() {
+        add(Role::Api, READ, Resource::Topics(pattern.clone()));
+        // Where dead letters are fed in again.
+        add(Role::Api, WRITE, Resource::Topics(pattern));
+    }
     // Replays read the versions, write what is missing, and keep their place.
     add(Role::Api, READ, topic(&topics.index_versions));
     add(Role::Api, WRITE, topic(&topics.index_versions));
@@ -79,6 +89,12 @@ pub fn rights(settings: &Settings) -> Vec<Right> {
     rights
 }
 
+/// Only what is meant: a beginning that is shorter than the pattern's text, or none, would be a right to more.
+fn is_grantable(pattern: &TopicPattern) -> bool {
+    let (beginning, is_all) = pattern.beginning();
+    is_all && !beginning.is_empty()
+}
+
 // === impl Right ===
 
 impl Right {
@@ -87,14 +103,28 @@ impl Right {
     }
 }
 
-/// Kafka's own command that grants it.
+/// Kafka's own command that grants it; a comment where Kafka has none.
 impl fmt::Display for Right {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let who = self.role.as_str();
+        if let Resource::Topics(pattern) = &self.resource
+            && !is_grantable(pattern)
+        {
+            let operations = self.operations.join(", ");
+            return write!(
+                f,
+                "# {who} needs {operations} on every topic that {} means: Kafka grants rights by whole names and by beginnings, so \
+                 grant them topic by topic",
+                pattern.as_str()
+            );
+        }
         write!(f, "kafka-acls.sh --bootstrap-server \"$BROKERS\" --add --allow-principal \"${who}\"")?;
         self.operations.iter().try_for_each(|operation| write!(f, " --operation {operation}"))?;
         match &self.resource {
             Resource::Topic(name) => write!(f, " --topic {name}"),
+            Resource::Topics(pattern) => {
+                write!(f, " --topic {} --resource-pattern-type prefixed", pattern.beginning().0)
+            }
             Resource::Group { name, .. } => write!(f, " --group {name}"),
             Resource::TransactionalIds(prefix) => {
                 write!(f, " --transactional-id {prefix} --resource-pattern-type prefixed")
@@ -112,6 +142,54 @@ impl Role {
             Role::Match => "MATCH",
             Role::Send => "SEND",
             Role::Api => "API",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Sources, load};
+
+    /// The lines for the topics of one pattern.
+    fn check(pattern: &str, expected: &[&str]) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tidings.toml");
+        std::fs::write(&file, format!("[[source]]\ntopic = '{pattern}'\n")).unwrap();
+        let settings = load(&Sources { file: Some(file), ..Sources::default() }).unwrap();
+        let lines: Vec<String> = super::rights(&settings).iter().map(ToString::to_string).collect();
+        let found: Vec<&str> = lines
+            .iter()
+            .filter(|line| line.contains("crm") || line.starts_with('#'))
+            .map(|line| {
+                line.trim_start_matches("kafka-acls.sh --bootstrap-server \"$BROKERS\" --add --allow-principal ")
+            })
+            .collect();
+        assert_eq!(found, expected, "{pattern}");
+    }
+
+    #[test]
+    fn a_pattern_is_granted_as_a_beginning_or_topic_by_topic() {
+        check(
+            "crm.*",
+            &[
+                "\"$MATCH\" --operation Read --operation Describe --operation DescribeConfigs --topic crm. \
+                 --resource-pattern-type prefixed",
+                "\"$API\" --operation Read --operation Describe --operation DescribeConfigs --topic crm. \
+                 --resource-pattern-type prefixed",
+                "\"$API\" --operation Write --operation Describe --topic crm. --resource-pattern-type prefixed",
+            ],
+        );
+        let by_topic = |who: &str, operations: &str, pattern: &str| {
+            format!(
+                "# {who} needs {operations} on every topic that {pattern} means: Kafka grants rights by whole names and by \
+                 beginnings, so grant them topic by topic"
+            )
+        };
+        for pattern in ["crm.*.events", "*"] {
+            let read = "Read, Describe, DescribeConfigs";
+            let lines = [("MATCH", read), ("API", read), ("API", "Write, Describe")];
+            let lines = lines.map(|(who, operations)| by_topic(who, operations, pattern));
+            check(pattern, &lines.each_ref().map(String::as_str));
         }
     }
 }

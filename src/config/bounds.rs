@@ -49,6 +49,7 @@ const RULES: &[(&str, Rule)] = &[
     ("api.token", Rule::Text(|text| text.is_empty() || is_token(text), "at least 32 visible ASCII characters")),
     ("log.topic_prefix", Rule::Text(|text| is_name(text, MAX_TOPIC_PREFIX), "1 to 64 of A-Z a-z 0-9 . _ -")),
     ("log.events_topics", Rule::Items(|text| is_name(text, MAX_TOPIC_NAME), "1 to 249 of A-Z a-z 0-9 . _ -")),
+    ("log.pattern_refresh_seconds", Rule::Range(1, 3_600)),
     ("log.partitions", Rule::Range(1, 1_000)),
     ("log.replication", Rule::Range(1, 9)),
     ("log.max_event_bytes", Rule::Range(1_024, MAX_EVENT_BYTES as i64)),
@@ -188,6 +189,12 @@ pub(super) fn check_together(settings: &Settings) -> Vec<ConfigFault> {
     if !registry.username.is_empty() && registry.secret.is_empty() && !has_file {
         let allowed = "registry.secret or registry.secret_file with it";
         refuse("registry.username", "a user without password", allowed);
+    }
+    for (index, source) in settings.source.iter().enumerate() {
+        if !source.schema.is_empty() && source.format != "avro" {
+            let path = format!("source[{index}].schema");
+            refuse(&path, &format!("{:?}", source.schema), "a file of schemas.earlier, with format = \"avro\" only");
+        }
     }
     let topics = settings.topics();
     for own in [&topics.directory, &topics.deliveries, &topics.dead_letters, &topics.index_versions] {

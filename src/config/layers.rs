@@ -468,6 +468,16 @@ mod tests {
     }
 
     #[test]
+    fn a_schema_is_named_for_what_has_no_framing_only() {
+        let file = |format: &str| format!("[[source]]\ntopic = 'x'\nformat = '{format}'\nschema = 'a.avsc'\n");
+        let settings = check(&file("avro"), &[], &[], &[]).unwrap();
+        assert_eq!(settings.sources()[0].schema.as_deref(), Some("a.avsc"));
+        let refusal =
+            "source[0].schema: found \"a.avsc\"; allowed: a file of schemas.earlier, with format = \"avro\" only";
+        check(&file("auto"), &[], &[], &[refusal]);
+    }
+
+    #[test]
     fn sources_are_laid_over_the_defaults_of_one() {
         let file =
             "[[source]]\ntopic = 'platform.*'\nteam = 'header:tenant'\ntypes.a = 'b.c'\n[[source]]\ntopic = 'x'\n";
@@ -489,7 +499,7 @@ mod tests {
             &[("TIDINGS__SOURCE", "x")],
             &["source.topic=x"],
             &[
-                "FILE: source[0].teams: found an unknown key; allowed: data, default_team, format, id, source, subject, team, time, topic, type, types",
+                "FILE: source[0].teams: found an unknown key; allowed: data, default_team, format, id, schema, source, subject, team, time, topic, type, types",
                 "FILE: source[1].time: found a whole number; allowed: a text",
                 "environment TIDINGS__SOURCE: source: found \"x\"; allowed: sections [[source]] in the configuration file",
                 "--set: source.topic: found \"x\"; allowed: sections [[source]] in the configuration file",

@@ -77,6 +77,7 @@ pub struct ApiSettings {
 pub struct LogSettings {
     pub topic_prefix: String,
     pub events_topics: Vec<String>,
+    pub pattern_refresh_seconds: u64,
     pub partitions: u32,
     pub replication: u32,
     pub max_event_bytes: usize,
@@ -161,7 +162,8 @@ pub struct RegistrySettings {
 #[serde(deny_unknown_fields)]
 pub struct SchemasSettings {
     pub folder: PathBuf,
-    /// Schema id (a decimal number, as text) → catalog key.
+    pub earlier: PathBuf,
+    /// Schema id (a decimal number, as text) → catalog key or file of `earlier`.
     pub ids: BTreeMap<String, String>,
 }
 
@@ -233,7 +235,7 @@ impl Settings {
         format!("{}send", self.log.topic_prefix)
     }
 
-    /// Schema id → catalog key. The texts were checked to be numbers when the settings were loaded.
+    /// Schema id → catalog key or file of `schemas.earlier`. The texts were checked to be numbers when the settings were loaded.
     pub fn schema_ids(&self) -> BTreeMap<u32, String> {
         let events = self.schemas.ids.iter().filter(|(_, key)| Written::parse(key).is_none());
         events.filter_map(|(id, key)| Some((id.parse().ok()?, key.clone()))).collect()

@@ -19,6 +19,7 @@ use super::Settings;
 pub struct SourceSettings {
     pub topic: String,
     pub format: String,
+    pub schema: String,
     #[serde(rename = "type")]
     pub event_type: String,
     pub id: String,
@@ -48,6 +49,7 @@ impl SourceSettings {
         Some(Source {
             topic: self.topic.parse().ok()?,
             format: FORMATS.iter().find(|(name, _)| *name == self.format).map_or(Format::Auto, |(_, format)| *format),
+            schema: Some(self.schema.clone()).filter(|name| !name.is_empty()),
             event_type: place(&self.event_type),
             id: place(&self.id),
             source: place(&self.source),

@@ -78,7 +78,7 @@ impl Settings {
             [] => vec![named("events")],
             topics => topics.iter().map(|topic| Arc::from(topic.as_str())).collect(),
         };
-        // Patterns become names when the log is there to be asked.
+        // Patterns become names when the log is there to be asked, and again and again after that.
         for source in self.sources().iter().filter(|source| !source.topic.is_pattern()) {
             if !events.iter().any(|topic| **topic == *source.topic.as_str()) {
                 events.push(source.topic.as_str().into());

@@ -118,6 +118,10 @@ pub trait Member: Send + 'static {
 
     fn resume(&mut self) -> impl Future<Output = Result<(), LogError>> + Send;
 
+    /// Reads these topics too from now on, besides those of [`Group::topics`]. Their partitions come by [`Input::Assigned`],
+    /// shared with other members that read them, by a rebalance like any other. Every one must exist.
+    fn read_also(&mut self, topics: Vec<Arc<str>>) -> impl Future<Output = Result<(), LogError>> + Send;
+
     /// Leaves in good order. What is not committed comes again to the next owner.
     fn leave(self) -> impl Future<Output = ()> + Send;
 }

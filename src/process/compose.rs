@@ -25,7 +25,7 @@ use crate::{
     },
     schemas,
     secrets::KeyRing,
-    sources::Schemas,
+    sources::{EventsTopics, Schemas, configured, topics::Patterns},
     store::Store,
     telemetry::Readiness,
 };
@@ -40,6 +40,8 @@ struct Shared<L, S> {
     backups: Option<Backups>,
     catalog: Arc<Catalog>,
     schemas: Schemas,
+    /// What events are read from, as it becomes more.
+    events: EventsTopics,
     view: DirectoryView,
     readiness: Readiness,
 }
@@ -65,10 +67,12 @@ pub async fn compose<L: Log, S: Store>(
     let topics = settings.topics();
     let catalog = schemas::catalog(&settings)?;
     let readiness = Readiness::default();
-    let schemas = parts::schemas(&settings, &catalog, &readiness)?;
+    let schemas = configured::schemas(&settings, &catalog, &readiness)?;
     let (following, view) = follower(log.clone(), topics.directory.clone(), catalog.clone(), readiness.clone());
     let following = following.reading(Arc::new(DirectoryCodec::new(settings.directory_schema_ids())));
-    let shared = Shared { settings, topics, partitions, log, store, backups, catalog, schemas, view, readiness };
+    let (patterns, events) = Patterns::new(log.clone(), &settings);
+    let shared =
+        Shared { settings, topics, partitions, log, store, backups, catalog, schemas, events, view, readiness };
 
     // Everything that can be refused is made before anything runs.
     let keys = if roles.sender || roles.api { Some(parts::keys(&shared.settings)?) } else { None };
@@ -85,6 +89,16 @@ pub async fn compose<L: Log, S: Store>(
         running.spawn(Stages::Roles, "matcher", shared.matcher().run(running.order(Stages::Roles)));
     }
     shared.start_housekeeping(roles, &mut running);
+    // A sender reads no events, and may not.
+    if roles.matcher || roles.api {
+        let mut order = running.order(Stages::Roles);
+        running.spawn(Stages::Roles, "look for new topics", async move {
+            tokio::select! {
+                _ = order.ordered() => anyhow::Ok(()),
+                () = patterns.run() => anyhow::Ok(()),
+            }
+        });
+    }
     let order = running.order(Stages::Follower);
     running.spawn(Stages::Follower, "directory's follower", async move {
         following.run(order, terminal::progress()).await;
@@ -126,7 +140,7 @@ impl<L: Log, S: Store> Shared<L, S> {
             schemas: self.schemas.clone(),
             options: self.matcher_options(),
             group: self.settings.match_group(),
-            events: self.topics.events.clone(),
+            events: self.events.clone(),
             directory: self.topics.directory.clone(),
             prefix: self.settings.log.topic_prefix.clone(),
             retention_days: self.settings.retention.days,
@@ -152,6 +166,7 @@ impl<L: Log, S: Store> Shared<L, S> {
         MatcherRole {
             log: self.log.clone(),
             group,
+            events: self.events.clone(),
             view: self.view.clone(),
             schemas: self.schemas.clone(),
             options: self.matcher_options(),
@@ -285,6 +300,8 @@ impl<L: Log, S: Store> Shared<L, S> {
             let events = self.topics.events.iter().cloned().zip(self.partitions.events.iter().copied());
             let followed = housekeeping::Followed {
                 log: self.log.clone(),
+                match_group: self.settings.match_group(),
+                events: self.events.clone(),
                 groups: events
                     .map(|(topic, partitions)| (self.settings.match_group(), topic, partitions))
                     .chain([(self.settings.send_group(), self.topics.deliveries.clone(), self.partitions.deliveries)])

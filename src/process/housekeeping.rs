@@ -7,8 +7,9 @@ use std::{sync::Arc, time::Duration};
 use tidings_core::domain::{Day, TopicPartition};
 
 use crate::{
-    log::{Log, LogError},
+    log::{Log, LogError, partition_count},
     roles::{Clock, Stop, SystemClock},
+    sources::EventsTopics,
     store::{Store, StoreError},
     telemetry::facts,
 };
@@ -62,17 +63,23 @@ pub struct Followed<L> {
     pub log: L,
     /// Group, topic, partitions of the topic.
     pub groups: Vec<(String, Arc<str>, u32)>,
+    pub match_group: String,
+    /// What that group reads; those not yet in `groups` come to it.
+    pub events: EventsTopics,
 }
 
 // === impl Followed ===
 
 impl<L: Log> Followed<L> {
     /// Measures until the order to stop.
-    pub async fn run(self, mut stop: Stop) {
+    pub async fn run(mut self, mut stop: Stop) {
         let work = async {
             let mut count = tokio::time::interval(COUNT_EVERY);
             loop {
                 count.tick().await;
+                if let Err(error) = self.take_up().await {
+                    facts::log_failed("api", &error);
+                }
                 for (group, topic, partitions) in &self.groups {
                     if let Err(error) = self.measure(group, topic, *partitions).await {
                         facts::log_failed("api", &error);
@@ -84,6 +91,16 @@ impl<L: Log> Followed<L> {
             _ = stop.ordered() => {}
             () = work => {}
         }
+    }
+
+    async fn take_up(&mut self) -> Result<(), LogError> {
+        for topic in self.events.now() {
+            if !self.groups.iter().any(|(_, known, _)| *known == topic) {
+                let partitions = partition_count(&self.log, &topic).await?;
+                self.groups.push((self.match_group.clone(), topic, partitions));
+            }
+        }
+        Ok(())
     }
 
     async fn measure(&self, group: &str, topic: &Arc<str>, partitions: u32) -> Result<(), LogError> {

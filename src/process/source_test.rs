@@ -29,12 +29,15 @@ async fn distributed(command: SourceTest, global: &Global, settings: crate::conf
 
     use serde_json::json;
 
-    use super::parts;
-    use crate::{cli::topics, sources::look::look, telemetry::Readiness};
+    use crate::{
+        cli::topics,
+        sources::{configured, look::look},
+        telemetry::Readiness,
+    };
 
     let log = topics::kafka(&settings)?;
     let catalog = crate::schemas::catalog(&settings)?;
-    let schemas = parts::schemas(&settings, &catalog, &Readiness::default())?;
+    let schemas = configured::schemas(&settings, &catalog, &Readiness::default())?;
     let topic: Arc<str> = match command.topic {
         Some(topic) => topic.into(),
         None => settings.topics().events[0].clone(),

@@ -1,6 +1,6 @@
 //! The matcher's loop: reads a batch, lets `tidings_core::matcher` decide, commits what it says.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tidings_core::{
     codec::SchemaRef,
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{RoleError, directory::DirectoryView, seam::Seam, stop::Stop};
 use crate::{
     log::{Group, Input, Log, LogError, Member},
-    sources::Schemas,
+    sources::{EventsTopics, Schemas},
     telemetry::{Readiness, facts},
 };
 
@@ -20,6 +20,8 @@ use crate::{
 pub struct MatcherRole<L> {
     pub log: L,
     pub group: Group,
+    /// What the group reads, as it becomes more.
+    pub events: EventsTopics,
     pub view: DirectoryView,
     pub schemas: Schemas,
     pub options: Options,
@@ -89,6 +91,10 @@ impl<L: Log> MatcherRole<L> {
             let input = tokio::select! {
                 biased;
                 _ = stop.ordered() => return Ok(Ended::Stopped),
+                topics = self.events.more() => {
+                    self.read_also(member, topics, patience, stop).await?;
+                    continue;
+                }
                 input = member.next() => input,
             };
             match input {
@@ -120,6 +126,35 @@ impl<L: Log> MatcherRole<L> {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Takes up topics that have appeared. One that the log will not let us have is left out and disturbs nobody.
+    async fn read_also(
+        &mut self,
+        member: &mut L::Member,
+        mut topics: Vec<Arc<str>>,
+        patience: &mut Patience,
+        stop: &mut Stop,
+    ) -> Result<(), RoleError> {
+        topics.retain(|topic| !self.group.topics.contains(topic));
+        for topic in topics {
+            loop {
+                match member.read_also(vec![topic.clone()]).await {
+                    Ok(()) => {
+                        patience.served();
+                        self.group.topics.push(topic);
+                    }
+                    Err(LogError::Unavailable(why)) if !stop.is_ordered() => {
+                        patience.wait(&LogError::Unavailable(why), stop).await;
+                        continue;
+                    }
+                    Err(LogError::Fenced(why)) => return Err(LogError::Fenced(why).into()),
+                    Err(error) => facts::log_failed(ROLE, &error),
+                }
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Commits records as one batch or several, each against the newest snapshot of its time. Answers with the error

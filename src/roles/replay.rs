@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use super::{Clock, DirectoryView, SystemClock};
 use crate::{
     log::{Appender, Log, LogError, Reader},
-    sources::Schemas,
+    sources::{EventsTopics, Schemas},
     store::{Store, StoreError},
     telemetry::facts,
 };
@@ -36,7 +36,7 @@ pub struct Replays<L, S> {
     /// The matchers' group: where it has not come yet, there is nothing to replay.
     pub group: String,
     /// Topics of events.
-    pub events: Vec<Arc<str>>,
+    pub events: EventsTopics,
     pub directory: Arc<str>,
     /// The first part of the names of appenders.
     pub prefix: String,
@@ -114,7 +114,7 @@ impl<L: Log, S: Store> Replays<L, S> {
     /// Looks whether the range can be replayed at all. What is recorded about it is looked at later.
     pub async fn check(&self, range: &Range) -> Result<(), ReplayError> {
         let TopicPartition { topic, partition } = &range.partition;
-        if !self.events.contains(topic) {
+        if !self.events.now().contains(topic) {
             return Err(ReplayError::NoSuchTopic(topic.to_string()));
         }
         let partitions = crate::log::partition_count(&self.log, topic).await?;

@@ -15,4 +15,4 @@ pub mod key_ring;
 pub mod webhook;
 
 pub use key_ring::{KeyRing, KeyRingError, OpenError};
-pub use webhook::{OpenWebhookError, PlainWebhook, new_signing_key};
+pub use webhook::{OpenWebhookError, Place, PlainWebhook, new_signing_key};

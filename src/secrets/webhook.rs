@@ -49,12 +49,13 @@ pub enum OpenWebhookError {
 /// Bytes of a new signing key. Divisible by 3, so that its text has no padding for people to lose.
 const NEW_KEY_BYTES: usize = 24;
 
-const URL: &str = "url";
-const SECRET: &str = "secret";
-
-/// Case means nothing in header names, so it must not decide whether a value opens.
-fn header_field(name: &str) -> String {
-    format!("header.{}", name.to_ascii_lowercase())
+/// Where in a webhook a secret stands: what it is sealed for, so that it opens nowhere else.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'a> {
+    Url,
+    SigningKey,
+    /// The value of the header of this name.
+    Header(&'a str),
 }
 
 /// A fresh signing key for a destination that was given none.
@@ -62,20 +63,54 @@ pub fn new_signing_key() -> SigningKey {
     SigningKey::new(random::<NEW_KEY_BYTES>().to_vec()).expect("24 bytes are a key")
 }
 
+// === impl Place ===
+
+impl Place<'_> {
+    fn field(self) -> String {
+        match self {
+            Place::Url => "url".to_owned(),
+            Place::SigningKey => "secret".to_owned(),
+            // Case means nothing in header names, so it must not decide whether a value opens.
+            Place::Header(name) => format!("header.{}", name.to_ascii_lowercase()),
+        }
+    }
+}
+
 impl KeyRing {
+    pub fn seal_secret(&self, team: &TeamId, destination: &DestinationId, place: Place<'_>, text: &str) -> Secret {
+        Secret::Sealed(self.seal(team, destination, &place.field(), text))
+    }
+
+    /// The same secret under the newest key. One that stands there by name has its seal elsewhere.
+    pub fn seal_again(
+        &self,
+        team: &TeamId,
+        destination: &DestinationId,
+        place: Place<'_>,
+        secret: &Secret,
+    ) -> Result<Secret, OpenError> {
+        match secret {
+            Secret::Named { .. } => Ok(secret.clone()),
+            Secret::Sealed(sealed) => {
+                let text = self.open(team, destination, &place.field(), sealed)?;
+                Ok(self.seal_secret(team, destination, place, text.expose_secret()))
+            }
+        }
+    }
+
     /// The stored form. The URL is split: scheme, host, port and path stay readable, the whole is sealed if there is more.
     pub fn seal_webhook(&self, team: &TeamId, destination: &DestinationId, plain: &PlainWebhook) -> Webhook {
-        let seal = |field: &str, text: &str| Secret::Sealed(self.seal(team, destination, field, text));
+        let seal = |place: Place<'_>, text: &str| self.seal_secret(team, destination, place, text);
         let (url, has_secret) = split_secret(&plain.url);
         Webhook {
             url,
-            url_secret: has_secret.then(|| seal(URL, plain.url.as_str())),
-            secrets: plain.signing_keys.iter().map(|key| seal(SECRET, &key.reveal())).collect(),
+            url_secret: has_secret.then(|| seal(Place::Url, plain.url.as_str())),
+            secrets: plain.signing_keys.iter().map(|key| seal(Place::SigningKey, &key.reveal())).collect(),
             headers: plain
                 .headers
                 .iter()
                 .map(|(name, value)| {
-                    let value = seal(&header_field(name), value.expose_secret());
+                    let value = seal(Place::Header(name), value.expose_secret());
                     Header { name: name.clone(), value }
                 })
                 .collect(),
@@ -87,15 +122,17 @@ impl KeyRing {
     /// into the directory topic is not trusted to be well formed.
     pub fn open_webhook(&self, destination: &Destination) -> Result<PlainWebhook, OpenWebhookError> {
         let webhook = &destination.webhook;
-        let open = |field: &str, secret: &Secret| match secret {
-            Secret::Sealed(sealed) => self.open(&destination.team, &destination.id, field, sealed),
-            Secret::Named { name, value: Some(sealed) } => self.open_named(&destination.team, name, field, sealed),
-            Secret::Named { value: None, .. } => Err(OpenError::NotStored { field: field.to_owned() }),
+        let open = |place: Place<'_>, secret: &Secret| match secret {
+            Secret::Sealed(sealed) => self.open(&destination.team, &destination.id, &place.field(), sealed),
+            Secret::Named { name, value: Some(sealed) } => {
+                self.open_named(&destination.team, name, &place.field(), sealed)
+            }
+            Secret::Named { value: None, .. } => Err(OpenError::NotStored { field: place.field() }),
         };
 
         let mut url = parse_url(&webhook.url)?;
         if let Some(sealed) = &webhook.url_secret {
-            let whole = parse_url(open(URL, sealed)?.expose_secret())?;
+            let whole = parse_url(open(Place::Url, sealed)?.expose_secret())?;
             if split_secret(&whole).0 != url.as_str() {
                 return Err(OpenWebhookError::UrlsDiffer);
             }
@@ -103,7 +140,7 @@ impl KeyRing {
         }
         let mut signing_keys = Vec::with_capacity(webhook.secrets.len());
         for sealed in &webhook.secrets {
-            signing_keys.push(SigningKey::parse(open(SECRET, sealed)?.expose_secret())?);
+            signing_keys.push(SigningKey::parse(open(Place::SigningKey, sealed)?.expose_secret())?);
         }
         if signing_keys.is_empty() {
             return Err(OpenWebhookError::NoSigningKey);
@@ -111,7 +148,7 @@ impl KeyRing {
         let mut headers = Vec::with_capacity(webhook.headers.len());
         for Header { name, value } in &webhook.headers {
             check_header_name(name)?;
-            let value = open(&header_field(name), value)?;
+            let value = open(Place::Header(name), value)?;
             check_header_value(value.expose_secret())?;
             headers.push((name.clone(), value));
         }

@@ -48,8 +48,26 @@ pub enum Credentials {
 
 /// Why a registry said nothing about a schema. The text is for operators and holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the schema registry does not answer: {0}")]
-pub struct RegistryError(pub String);
+#[error("the schema registry does not answer: {text}")]
+pub struct RegistryError {
+    pub kind: RegistryTrouble,
+    pub text: String,
+}
+
+/// What an operator would look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegistryTrouble {
+    /// Nobody there, or too slow.
+    Connection,
+    /// Its certificate is not trusted.
+    Certificate,
+    /// It does not let us in.
+    Credentials,
+    /// There is a server, but none of this API at this path.
+    Path,
+    /// Something that it should not say.
+    Answer,
+}
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +82,8 @@ pub enum SetupError {
 
 /// The most of an answer that is read, in bytes: the text of the largest schema, escaped, and what is around it.
 const MAX_ANSWER: usize = 2 * MAX_SCHEMA_BYTES + 64 * 1024;
+/// The largest id that every registry takes for one.
+const UNLIKELY_ID: &str = "2147483647";
 /// The most subjects of a schema that are looked at.
 const MAX_SUBJECTS: usize = 16;
 /// How often "there is none" is asked about before it is believed: a schema just registered may not be on every replica.
@@ -113,10 +133,19 @@ impl Registry {
     pub async fn schema(&self, schema: &SchemaRef) -> Result<Option<Registered>, RegistryError> {
         let started = Instant::now();
         let asked = tokio::time::timeout(self.timeout, self.insist_on_absence(schema)).await;
-        let late = |_| Err(RegistryError(format!("nothing within {} ms", self.timeout.as_millis())));
+        let late =
+            |_| Err(RegistryTrouble::Connection.because(format!("nothing within {} ms", self.timeout.as_millis())));
         let answer = asked.unwrap_or_else(late);
         facts::registry_asked(answer.as_ref().map(Option::is_some).ok(), started.elapsed());
         answer
+    }
+
+    /// Whether it answers us at all, with these credentials, over this path. Asks for a schema that most likely is not there.
+    pub async fn answers(&self) -> Result<(), RegistryError> {
+        let path = ["schemas", "ids", UNLIKELY_ID];
+        let late =
+            |_| Err(RegistryTrouble::Connection.because(format!("nothing within {} ms", self.timeout.as_millis())));
+        tokio::time::timeout(self.timeout, self.get(&path)).await.unwrap_or_else(late).map(drop)
     }
 
     /// Under which subjects a schema was registered: a help to name its type, so no answer is none.
@@ -189,11 +218,13 @@ impl Registry {
         // A schema that records still use may have been deleted since.
         url.query_pairs_mut().append_pair("deleted", "true");
         let answer = self.authorised(self.http.get(url)).header("accept", ACCEPT).send().await;
-        let answer = answer.map_err(|error| RegistryError(words(&error)))?;
+        let answer = answer.map_err(|error| failed(&error))?;
         let status = answer.status();
         let body = bounded(answer).await?;
         if status.is_success() {
-            let value = json::parse(&body).map_err(|poison| RegistryError(format!("no JSON: {}", poison.detail)))?;
+            let value = json::parse(&body);
+            let value =
+                value.map_err(|poison| RegistryTrouble::Answer.because(format!("no JSON: {}", poison.detail)))?;
             return Ok(Some(value));
         }
         let said = json::parse(&body).unwrap_or_default();
@@ -204,12 +235,13 @@ impl Registry {
             (StatusCode::NOT_FOUND, Some(404)) if !no_path => Ok(None),
             (StatusCode::NOT_FOUND, Some(code)) if NOT_FOUND_CODES.contains(&code) => Ok(None),
             (StatusCode::NOT_FOUND, _) => {
-                Err(RegistryError("404, but not of a schema: is the path of registry.url right?".to_owned()))
+                Err(RegistryTrouble::Path.because("404, but not of a schema: is the path of registry.url right?"))
             }
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => {
-                Err(RegistryError(format!("{status}: look at registry.username and registry.secret")))
+                let text = format!("{status}: look at registry.username and registry.secret");
+                Err(RegistryTrouble::Credentials.because(text))
             }
-            _ => Err(RegistryError(told(status, &body))),
+            _ => Err(RegistryTrouble::Answer.because(told(status, &body))),
         }
     }
 
@@ -222,11 +254,19 @@ impl Registry {
     }
 }
 
+// === impl RegistryTrouble ===
+
+impl RegistryTrouble {
+    fn because(self, text: impl Into<String>) -> RegistryError {
+        RegistryError { kind: self, text: text.into() }
+    }
+}
+
 async fn bounded(mut answer: Response) -> Result<Vec<u8>, RegistryError> {
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| RegistryError(words(&error)))? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))? {
         if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(RegistryError(format!("an answer of more than {MAX_ANSWER} bytes")));
+            return Err(RegistryTrouble::Answer.because(format!("an answer of more than {MAX_ANSWER} bytes")));
         }
         body.extend_from_slice(&chunk);
     }
@@ -234,7 +274,8 @@ async fn bounded(mut answer: Response) -> Result<Vec<u8>, RegistryError> {
 }
 
 fn read(answer: Value) -> Result<SchemaAnswer, RegistryError> {
-    serde_json::from_value(answer).map_err(|error| RegistryError(format!("no schema in its answer: {error}")))
+    let read = serde_json::from_value(answer);
+    read.map_err(|error| RegistryTrouble::Answer.because(format!("no schema in its answer: {error}")))
 }
 
 /// Only what is text on one line of a log.
@@ -245,14 +286,26 @@ fn told(status: StatusCode, body: &[u8]) -> String {
 }
 
 /// Without the URL, which may hold a password; with the cause, which reqwest leaves to its sources.
-fn words(error: &reqwest::Error) -> String {
+fn failed(error: &reqwest::Error) -> RegistryError {
     let mut text = if error.is_timeout() { "too late" } else { "the connection failed" }.to_owned();
+    let mut kind = RegistryTrouble::Connection;
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
         text = format!("{text}: {inner}");
+        if matches!(tls_error(inner), Some(rustls::Error::InvalidCertificate(_))) {
+            kind = RegistryTrouble::Certificate;
+        }
         cause = inner.source();
     }
-    text
+    kind.because(text)
+}
+
+/// An I/O error is silent about what it wraps, which may be another one.
+fn tls_error<'e>(mut error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
+    while let Some(wrapped) = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref()) {
+        error = wrapped;
+    }
+    error.downcast_ref()
 }
 
 fn tls(authorities: Vec<CertificateDer<'static>>) -> Result<ClientConfig, SetupError> {

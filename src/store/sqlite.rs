@@ -49,7 +49,7 @@ const MAX_READERS: u32 = 4;
 /// How long a reader or a statement waits for its turn.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Page cache of the writer, in KiB. SQLite's own 2 MiB are less than one group of writes touches.
-const WRITER_CACHE_KIB: u32 = 32 * 1024;
+const WRITER_CACHE_KIB: u32 = 16 * 1024;
 /// The write-ahead log is copied into the file beyond this many pages of 4 KiB: the ids are random, so the longer it
 /// grows, the more changes of one page are copied once.
 const CHECKPOINT_PAGES: u32 = 16 * 1024;

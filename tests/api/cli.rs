@@ -29,7 +29,7 @@ async fn tidings(api: &Api, folder: &Path, arguments: &[&str]) -> process::Outpu
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
-async fn succeeds(api: &Api, folder: &Path, arguments: &[&str]) -> String {
+pub async fn succeeds(api: &Api, folder: &Path, arguments: &[&str]) -> String {
     let output = tidings(api, folder, arguments).await;
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()

@@ -15,7 +15,7 @@ use tidings::{
     },
     roles::{Stopper, directory::follower, editor::editor, replay::Replays, stop_pair},
     secrets::KeyRing,
-    sources::Schemas,
+    sources::{EventsTopics, Schemas},
     store::sqlite::{self, Sqlite},
     telemetry::{self, Readiness},
 };
@@ -86,7 +86,7 @@ impl Api {
                 threads: 2,
             },
             group: settings.match_group(),
-            events: topics.events.clone(),
+            events: EventsTopics::fixed(topics.events.clone()),
             directory: topics.directory.clone(),
             prefix: settings.log.topic_prefix.clone(),
             retention_days: settings.retention.days,

@@ -16,6 +16,7 @@ use crate::{
     postgres,
     program::Program,
     receiver::{Divided, Receiver},
+    registry,
     report::{Ledger, Recovery},
     traffic::Traffic,
 };
@@ -309,6 +310,7 @@ impl Chaos<'_> {
         let needy: Vec<String> = match server {
             Server::Broker => [Role::Api, Role::Match, Role::Send].map(|role| self.installation.names(role)).concat(),
             Server::Database => self.installation.names(Role::Send),
+            Server::Registry => self.installation.names(Role::Match),
         };
         let before: Vec<u64> = needy.iter().map(|name| self.installation.memory_kib(name)).collect();
         let mut growth: Vec<u64> = vec![0; needy.len()];
@@ -343,8 +345,8 @@ impl Chaos<'_> {
                 self.traffic.violation(why);
             }
             // Whoever does not poll is thrown out of its group.
-            if server == Server::Database && self.installation.program(process).log().contains("partitions lost") {
-                self.traffic.violation(format!("{process} lost its partitions while the database was away"));
+            if server != Server::Broker && self.installation.program(process).log().contains("partitions lost") {
+                self.traffic.violation(format!("{process} lost its partitions while the {} was away", name(server)));
             }
         }
         recovery
@@ -496,6 +498,7 @@ fn control(server: Server, action: &str, broker: Option<usize>) -> bool {
     match server {
         Server::Broker => kafka::control(action, broker),
         Server::Database => postgres::control(&[action]),
+        Server::Registry => registry::control(action),
     }
 }
 
@@ -503,6 +506,7 @@ fn name(server: Server) -> &'static str {
     match server {
         Server::Broker => "broker",
         Server::Database => "database",
+        Server::Registry => "registry",
     }
 }
 

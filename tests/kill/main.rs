@@ -6,7 +6,7 @@
 //!
 //! Reading order: this file, [`plan`] (what is to happen), [`run`] (how it goes), [`chaos`] (the blows), [`checkers`]
 //! (what must be true); then what they stand on: [`workload`], [`traffic`], [`reference`], [`receiver`],
-//! [`installation`], [`stored`], [`aborted`], [`disk`], [`report`].
+//! [`installation`], [`registry`], [`stored`], [`aborted`], [`disk`], [`report`].
 #![allow(clippy::duplicate_mod, reason = "both servers' modules bring what they share")]
 
 mod aborted;
@@ -23,9 +23,13 @@ mod postgres;
 mod program;
 mod receiver;
 mod reference;
+mod registry;
 mod report;
 mod run;
 mod stored;
+#[allow(dead_code, reason = "each test program uses a part of it")]
+#[path = "../sources/stub.rs"]
+mod stub;
 mod traffic;
 mod workload;
 
@@ -66,8 +70,8 @@ async fn embedded_on_a_disk_that_is_full_or_takes_no_writes() {
 async fn servers_that_are_away_for_a_while_are_waited_for() {
     let _alone = ALONE.lock().await;
     let away = |server, seconds| Blow::Away(server, Duration::from_secs(seconds));
-    // A process is not ready after 30 s without its store, and at once without its log.
-    let blows = [away(Server::Database, 36), away(Server::Broker, 20)];
+    // A process is not ready after 30 s without its store, and at once without its log or its registry.
+    let blows = [away(Server::Database, 36), away(Server::Registry, 20), away(Server::Broker, 20)];
     let _ = run::distributed(&Plan::outages(seed(), 5_000), &blows).await;
 }
 
@@ -77,7 +81,8 @@ async fn servers_that_are_away_for_a_while_are_waited_for() {
 async fn long_outages() {
     const MINUTES: u64 = 10;
     let seconds = 60 * number("TIDINGS_KILL_MINUTES").unwrap_or(MINUTES);
-    let blows = [Server::Database, Server::Broker].map(|server| Blow::Away(server, Duration::from_secs(seconds)));
+    let servers = [Server::Database, Server::Registry, Server::Broker];
+    let blows = servers.map(|server| Blow::Away(server, Duration::from_secs(seconds)));
     let plan = Plan { per_second: 300, ..Plan::outages(seed(), events()) };
     run::distributed(&plan, &blows).await.expect("the servers that are to be away");
 }

@@ -61,6 +61,8 @@ pub enum Blow {
 pub enum Server {
     Broker,
     Database,
+    /// It is only ever away: it has nothing to recover from.
+    Registry,
 }
 
 const DISK_FULL_FOR: Duration = Duration::from_secs(5);

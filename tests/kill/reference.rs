@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tidings_core::domain::{DestinationId, NotificationId, Record, SubscriptionId};
 
+use crate::registry;
+
 /// The directory topic as it was written, in order, each record with its offset.
 pub struct History(Vec<(i64, String, Option<Value>)>);
 
@@ -156,7 +158,8 @@ impl Condition {
 
 impl Event {
     pub fn read(record: &Record) -> Event {
-        let value: Value = serde_json::from_slice(record.value.as_deref().unwrap_or_default()).expect("JSON");
+        let text = registry::unframed(record.value.as_deref().unwrap_or_default());
+        let value: Value = serde_json::from_slice(text).expect("JSON");
         let text = |value: &Value| value.as_str().expect("text").to_owned();
         let data = &value["data"];
         Event {

@@ -21,6 +21,7 @@ use crate::{
     plan::{Blow, Plan},
     postgres,
     receiver::Receiver,
+    registry,
     report::Ledger,
     stored::Stored,
     traffic::{Inlet, SATURATED, Traffic},
@@ -70,6 +71,7 @@ pub async fn distributed(plan: &Plan, blows: &[Blow]) -> Option<()> {
         format!("log.replication={}", kafka::count()),
         format!("store.url={url}"),
         format!("secrets.keys={KEYS}"),
+        format!("registry.url={}", registry::begin()),
     ];
     let mut installation = installation(folder.path(), settings.to_vec(), Vec::new());
     installation.run(&["topics", "create"]).await;

@@ -26,6 +26,7 @@ use crate::{
     installation::{edit, publish},
     program::Api,
     receiver::Receiver,
+    registry,
     workload::{Changes, Workload},
 };
 
@@ -270,7 +271,7 @@ impl Inlet {
                     topic: topic.clone(),
                     partition: Some((number % u64::from(*partitions)) as u32),
                     key: None,
-                    value: Some(Bytes::from(event.to_string())),
+                    value: Some(Bytes::from(registry::framed(event.to_string()))),
                     headers: Vec::new(),
                 };
                 log.append((first..).zip(events).map(output).collect()).await.is_ok()

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tidings::{
     log::{BatchLimits, Group, Outputs},
     roles::{Stopper, directory::follower, matcher::MatcherRole, seam::Seam, sender::SenderRole, stop_pair},
-    sources::Schemas,
+    sources::{EventsTopics, Schemas},
     telemetry::Readiness,
 };
 use tidings_core::{
@@ -313,6 +313,7 @@ impl Cluster {
             Kind::Match => {
                 let role = MatcherRole {
                     log,
+                    events: EventsTopics::fixed(group.topics.clone()),
                     group,
                     view,
                     schemas: self.schemas.clone(),

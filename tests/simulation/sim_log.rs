@@ -368,6 +368,13 @@ impl Member for SimMember {
         Ok(())
     }
 
+    async fn read_also(&mut self, topics: Vec<Arc<str>>) -> Result<(), LogError> {
+        let id = self.id;
+        self.with(|_, group| group.members.get_mut(&id).map(|m| m.topics.extend(topics)));
+        rebalance(&self.world);
+        Ok(())
+    }
+
     async fn leave(mut self) {
         self.left = true;
         let (id, process) = (self.id, self.process);

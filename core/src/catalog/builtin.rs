@@ -1,4 +1,4 @@
-//! The files under `schemas/events`, compiled in, so that nothing is found by a working directory.
+//! The files under `schemas/events` and `schemas/earlier`, compiled in, so that nothing is found by a working directory.
 
 use std::sync::{Arc, LazyLock};
 
@@ -7,6 +7,7 @@ use include_dir::{Dir, include_dir};
 use super::Catalog;
 
 static EVENTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../schemas/events");
+static EARLIER: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../schemas/earlier");
 
 static CATALOG: LazyLock<Arc<Catalog>> = LazyLock::new(|| match Catalog::load(&builtin_files()) {
     Ok(catalog) => Arc::new(catalog),
@@ -16,7 +17,16 @@ static CATALOG: LazyLock<Arc<Catalog>> = LazyLock::new(|| match Catalog::load(&b
 
 /// Name and text of every compiled-in file, to be loaded together with a user's own.
 pub fn builtin_files() -> Vec<(String, String)> {
-    let platforms = EVENTS.dirs();
+    schemas(&EVENTS)
+}
+
+/// Name and text of every schema that one of these types had before: what was written with it is read for ever.
+pub fn earlier_files() -> Vec<(String, String)> {
+    schemas(&EARLIER)
+}
+
+fn schemas(folder: &Dir<'_>) -> Vec<(String, String)> {
+    let platforms = folder.dirs();
     let files = platforms.flat_map(|platform| platform.files());
     files
         .filter_map(|file| Some((file.path().to_str()?.to_owned(), file.contents_utf8()?.to_owned())))

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use attributes::placeholders;
-pub use builtin::builtin_files;
+pub use builtin::{builtin_files, earlier_files};
 pub use load::CatalogFault;
 pub use shape::{Mismatch, Shape, ShapeField};
 

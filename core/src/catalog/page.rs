@@ -29,10 +29,29 @@ pub fn page(catalog: &Catalog, platform: &str) -> Option<String> {
             t.severity
         );
     }
+    operators(&types, &mut page);
     for t in types {
         section(t, &mut page);
     }
     Some(page)
+}
+
+/// What a filter that names no operators takes.
+fn operators(types: &[&EventType], page: &mut String) {
+    let unnamed = types.iter().flat_map(|t| &t.filters).filter(|filter| filter.operators.is_empty());
+    let mut kinds: Vec<FilterKind> =
+        unnamed.map(|filter| filter.kind).filter(|k| *k != FilterKind::Condition).collect();
+    kinds.sort_unstable_by_key(|kind| kind.as_str());
+    kinds.dedup();
+    if kinds.is_empty() {
+        return;
+    }
+    page.push_str(
+        "\nA filter that names no operators takes those of its kind:\n\n| kind | operators |\n| --- | --- |\n",
+    );
+    for kind in kinds {
+        let _ = writeln!(page, "| {} | {} |", kind.as_str(), kind.operators().join(", "));
+    }
 }
 
 /// How much of a platform's field sets is assumed.

@@ -14,6 +14,8 @@ use crate::domain::{Record, TeamId, Timestamp};
 pub struct Source {
     pub topic: TopicPattern,
     pub format: Format,
+    /// For [`Format::Avro`]: the name of the earlier schema that values are written with.
+    pub schema: Option<String>,
     pub event_type: Option<Place>,
     pub id: Option<Place>,
     pub source: Option<Place>,
@@ -37,7 +39,7 @@ pub enum Format {
     /// A registry's framing, in the value or in headers: Avro or JSON.
     Confluent,
     AvroObject,
-    /// Avro without any framing, of the catalog's schema for the record's type.
+    /// Avro without any framing, of the schema that the source names, or else the catalog has for the record's type.
     Avro,
 }
 
@@ -92,6 +94,7 @@ impl Source {
         Source {
             topic,
             format: Format::Auto,
+            schema: None,
             event_type: None,
             id: None,
             source: None,
@@ -228,6 +231,12 @@ impl TopicPattern {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What every topic begins with that it means, and whether it means every topic that begins so.
+    pub fn beginning(&self) -> (&str, bool) {
+        let (first, rest) = self.0.split_once('*').unwrap_or((&self.0, "no pattern"));
+        (first, rest.is_empty())
     }
 
     pub fn matches(&self, topic: &str) -> bool {

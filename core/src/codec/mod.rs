@@ -12,7 +12,8 @@
 //!   and within which bounds; [`types`]: what the catalog knows by name.
 //! - [`json`], [`avro`]: the two encodings, read defensively.
 //! - [`read`]: an event as the matcher takes it; [`tape`]: the JSON that it looks at.
-//! - [`registered`]: schemas as a registry has them; [`learned`]: those that are known; [`evolution`]: data of an older one.
+//! - [`known`]: schemas that nobody is asked for; [`registered`]: as a registry has them; [`learned`]: those that it has told;
+//!   [`evolution`]: data of an older one.
 //! - [`delivery`]: records of the deliveries topic.
 //! - [`deadletter`]: records of the dead-letter topic.
 //! - [`directory`]: records of the directory topic, whoever wrote them.
@@ -26,6 +27,7 @@ pub mod envelope;
 pub mod evolution;
 pub mod framing;
 pub mod json;
+pub mod known;
 pub mod learned;
 pub mod mapping;
 pub mod read;
@@ -38,6 +40,8 @@ pub mod types;
 mod fuzz;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod known_tests;
 #[cfg(test)]
 mod source_tests;
 
@@ -141,8 +145,20 @@ fn bad_field(name: &str, reason: &str) -> Poison {
     Poison::new(Reason::BadField, format!("{name}: {reason}"))
 }
 
-/// The beginning of a value, quoted.
-fn shown(value: impl ToString) -> String {
-    let text = value.to_string();
-    format!("{:?}", &text[..text.floor_char_boundary(SHOWN)])
+/// The beginning of a value, quoted. No more of it is written than is shown: it may be as large as a record.
+fn shown(value: impl fmt::Display) -> String {
+    struct Beginning(String);
+
+    impl fmt::Write for Beginning {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let left = SHOWN - self.0.len();
+            self.0.push_str(&text[..text.floor_char_boundary(left)]);
+            if text.len() > left { Err(fmt::Error) } else { Ok(()) }
+        }
+    }
+
+    let mut beginning = Beginning(String::new());
+    // An error says that there is more.
+    let _ = fmt::write(&mut beginning, format_args!("{value}"));
+    format!("{:?}", beginning.0)
 }

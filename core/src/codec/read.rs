@@ -56,7 +56,7 @@ impl Decoder {
                 self.datum(record, source, &headers, known, CONFLUENT_AVRO, data)
             }
             Frame::SingleObject { fingerprint, datum } => {
-                let known = self.object(&fingerprint).ok()?;
+                let known = self.object(&fingerprint)?;
                 let data = tape.read_avro(&known.shape, datum).ok()?;
                 self.datum(record, source, &headers, known, AVRO_OBJECT, data)
             }

@@ -13,10 +13,7 @@
 //! nor the configuration of then. So the [codec](Decoded::codec) that a delivery carries says all else: the format, the
 //! schema where the headers named it, and where the data is: `json`, `json#/payload`, `confluent_avro:17`.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
@@ -27,9 +24,10 @@ use super::{
     envelope::{data_at, envelope, envelope_data, json_body, looks_like_an_envelope},
     framing::{self, CONFLUENT_FRAME, Frame, Headers, IdPlace, SchemaRef},
     json,
+    known::{Known, KnownSchema},
     learned::{Learned, Lesson},
     mapping::{Pointer, Source, TopicPattern},
-    registered::{Body, Registered, Writer, fingerprints},
+    registered::{Body, Registered, Writer},
     shown,
     types::{Schema, Types},
 };
@@ -48,10 +46,7 @@ pub struct Decoder {
     /// For topics of no source.
     usual: Source,
     pub(super) types: Types,
-    /// By Confluent schema id, as the configuration maps them. These are the catalog's own schemas.
-    mapped: HashMap<u32, Schema>,
-    /// By the fingerprint of single objects.
-    objects: HashMap<[u8; 8], Schema>,
+    known: Known,
     /// `None`: there is no registry, and what is not mapped is unknown.
     registry: Option<Learned>,
 }
@@ -81,8 +76,10 @@ pub struct Recipe {
     pub sources: Vec<Source>,
     /// What Tidings' own topics begin with: a source has to name one of them to read it.
     pub own_prefix: String,
-    /// Confluent schema id → key of the catalog, for schemas that are the catalog's own.
+    /// Confluent schema id → key of the catalog, whose schema of now it is, or name of an earlier one.
     pub schema_ids: BTreeMap<u32, String>,
+    /// Schemas that events were or are written with beside the catalog's own, as name and text.
+    pub earlier: Vec<(String, String)>,
     /// For records of topics that no source is for.
     pub default_team: Option<TeamId>,
     /// Whether schemas can be [learned](Decoder::learn).
@@ -141,39 +138,29 @@ impl Decoder {
         Decoder::of(&catalog, recipe).map_err(|faults| faults.join("; "))
     }
 
-    /// Every fault is a type that the catalog does not know.
+    /// Every fault names what is wrong: a type that the catalog does not know, a schema that cannot be read with.
     pub fn of(catalog: &Catalog, recipe: Recipe) -> Result<Decoder, Vec<String>> {
         let types = Types::of(catalog);
         let mut faults = Vec::new();
-        let mut mapped = HashMap::new();
-        for (id, key) in recipe.schema_ids {
-            match catalog.key_of(&key).and_then(|key| types.schemas.get(key)) {
-                Some(schema) => {
-                    mapped.insert(id, schema.clone());
-                }
-                None => faults.push(format!("schema id {id} is mapped to {key:?}, which the catalog does not know")),
-            }
-        }
+        let known = Known::of(catalog, &types, recipe.earlier, recipe.schema_ids, &mut faults);
         for (index, source) in recipe.sources.iter().enumerate() {
             for (outside, key) in source.types.iter().filter(|(_, key)| catalog.key_of(key).is_none()) {
                 faults.push(format!("source[{index}].types.{outside}: found {key:?}, which the catalog does not know"));
+            }
+            if let Some(name) = source.schema.as_ref().filter(|name| known.by_name(name).is_none()) {
+                faults.push(format!("source[{index}].schema: found {name:?}, which schemas.earlier does not have"));
             }
         }
         if !faults.is_empty() {
             return Err(faults);
         }
         let any: TopicPattern = "*".parse().map_err(|allowed: &str| vec![allowed.to_owned()])?;
-        let fingerprinted = catalog.types().flat_map(|known| {
-            let schema = types.schemas.get(known.key.as_str());
-            schema.into_iter().flat_map(|schema| fingerprints(&known.schema).into_iter().map(|f| (f, schema.clone())))
-        });
         Ok(Decoder {
             sources: recipe.sources,
             own_prefix: recipe.own_prefix,
             usual: Source { default_team: recipe.default_team, ..Source::usual(any) },
-            objects: fingerprinted.collect(),
             types,
-            mapped,
+            known,
             registry: recipe.registry.then(Learned::default),
         })
     }
@@ -188,8 +175,7 @@ impl Decoder {
             Frame::Json(text) => Opened::json(text, &headers, source)?,
             Frame::Registered { schema, place, payload } => self.registered(schema, place, payload, source)?,
             Frame::SingleObject { fingerprint, datum } => {
-                let schema = self.object(&fingerprint)?;
-                Opened::of_catalog(schema, datum, Codec::Plain(AVRO_OBJECT))?
+                Opened::of_known(self.fingerprinted(&fingerprint)?, datum, Codec::Plain(AVRO_OBJECT))?
             }
             Frame::Bare(datum) => self.bare(record, &headers, source, datum)?,
         };
@@ -234,25 +220,17 @@ impl Decoder {
                         _ => return Err(no_format().into()),
                     },
                 };
-                match self.writer(schema)? {
-                    Found::Catalog(known) => (datum_json(&known.shape, datum, &known.event_type)?, false),
-                    Found::Writer(writer) => match &writer.body {
-                        Body::Avro(shape) => (datum_json(shape, datum, event_type)?, true),
-                        Body::Json => return Err(no_format().into()),
-                    },
-                }
+                self.writer(schema)?.again(datum, event_type).ok_or_else(no_format)??
             }
             (AVRO_OBJECT, None) => match framing::recognise(value, &headers, super::mapping::Format::AvroObject)? {
                 Frame::SingleObject { fingerprint, datum } => {
-                    let known = self.object(&fingerprint)?;
-                    (datum_json(&known.shape, datum, &known.event_type)?, false)
+                    self.fingerprinted(&fingerprint)?.again(datum, event_type).ok_or_else(no_format)??
                 }
                 _ => return Err(no_format().into()),
             },
             (AVRO, Some(fingerprint)) => {
                 let fingerprint = u64::from_str_radix(fingerprint, 16).map_err(|_| no_format())?.to_be_bytes();
-                let known = self.object(&fingerprint)?;
-                (datum_json(&known.shape, value, &known.event_type)?, false)
+                self.fingerprinted(&fingerprint)?.again(value, event_type).ok_or_else(no_format)??
             }
             _ => return Err(no_format().into()),
         };
@@ -267,7 +245,7 @@ impl Decoder {
         let headers = Headers::of(record).ok()?;
         match framing::recognise(value, &headers, self.source(&record.topic).format).ok()? {
             Frame::Registered { schema, .. } => {
-                let known = self.mapped_schema(&schema).is_some() || learned.get(&schema).is_some();
+                let known = self.known.by_id(&schema).is_some() || learned.get(&schema).is_some();
                 (!known).then_some(schema)
             }
             _ => None,
@@ -317,24 +295,28 @@ impl Decoder {
         find(false).or_else(|| if is_own { None } else { find(true) }).unwrap_or(&self.usual)
     }
 
+    /// A schema of the catalog's own that the configuration maps an id to.
     pub(super) fn mapped_schema(&self, schema: &SchemaRef) -> Option<&Schema> {
-        match schema {
-            SchemaRef::Id(id) => self.mapped.get(id),
-            SchemaRef::Guid(_) => None,
-        }
+        self.known.by_id(schema)?.of_catalog()
     }
 
-    pub(super) fn object(&self, fingerprint: &[u8; 8]) -> Result<&Schema, Poison> {
+    /// The schema of the catalog's own that has this fingerprint.
+    pub(super) fn object(&self, fingerprint: &[u8; 8]) -> Option<&Schema> {
+        self.known.by_fingerprint(fingerprint)?.of_catalog()
+    }
+
+    fn fingerprinted(&self, fingerprint: &[u8; 8]) -> Result<Found<'_>, Poison> {
         let unknown = || {
             let shown = u64::from_be_bytes(*fingerprint);
-            Poison::new(Reason::UnknownSchema, format!("no schema of the catalog has the fingerprint {shown:016x}"))
+            let detail = format!("no schema of the catalog or of schemas.earlier has the fingerprint {shown:016x}");
+            Poison::new(Reason::UnknownSchema, detail)
         };
-        self.objects.get(fingerprint).ok_or_else(unknown)
+        self.known.by_fingerprint(fingerprint).map(Found::from).ok_or_else(unknown)
     }
 
     fn writer(&self, schema: SchemaRef) -> Result<Found<'_>, Unread> {
-        if let Some(known) = self.mapped_schema(&schema) {
-            return Ok(Found::Catalog(known));
+        if let Some(known) = self.known.by_id(&schema) {
+            return Ok(known.into());
         }
         let unknown = |detail: String| Unread::Poison(Poison::new(Reason::UnknownSchema, detail));
         let Some(learned) = &self.registry else {
@@ -353,29 +335,25 @@ impl Decoder {
             IdPlace::Value => Codec::Plain(CONFLUENT_AVRO),
             IdPlace::Header => Codec::With(CONFLUENT_AVRO, schema.to_string()),
         };
-        let writer = match self.writer(schema)? {
-            Found::Catalog(known) => return Ok(Opened::of_catalog(known, payload, avro)?),
-            Found::Writer(writer) => writer,
-        };
-        let (value, is_envelope, codec) = match &writer.body {
-            Body::Avro(shape) => {
-                let name = writer.names.first().map_or("", String::as_str);
-                (datum_json(shape, payload, name)?, false, avro)
-            }
-            Body::Json => {
+        match self.writer(schema)? {
+            Found::Writer(writer) if writer.body == Body::Json => {
                 let value = json::parse(payload)?;
                 let is_envelope = source.data.is_none() && looks_like_an_envelope(&value);
                 let name = if place == IdPlace::Value { CONFLUENT_JSON } else { JSON };
-                (value, is_envelope, Codec::Plain(name))
+                let (codec, names) = (Codec::Plain(name), Named::Writer(writer));
+                // JSON is what its producer says: a default of ours would be put into its mouth.
+                Ok(Opened { value, is_envelope, is_foreign: false, codec, names })
             }
-        };
-        // JSON is what its producer says: a default of ours would be put into its mouth.
-        let is_foreign = matches!(writer.body, Body::Avro(_));
-        Ok(Opened { value, is_envelope, is_foreign, codec, names: Named::Writer(writer) })
+            known => Ok(Opened::of_known(known, payload, avro)?),
+        }
     }
 
-    /// The type must be known from elsewhere, because it is what says the schema.
+    /// Where the source does not say the schema, the type must be known from elsewhere, because it does.
     fn bare(&self, record: &Record, headers: &Headers<'_>, source: &Source, datum: &[u8]) -> Result<Opened, Poison> {
+        let codec = |fingerprint: [u8; 8]| Codec::With(AVRO, format!("{:016x}", u64::from_be_bytes(fingerprint)));
+        if let Some((fingerprint, writer)) = source.schema.as_ref().and_then(|name| self.known.by_name(name)) {
+            return Opened::of_known(Found::Writer(writer.clone()), datum, codec(*fingerprint));
+        }
         let found = match &source.event_type {
             Some(place) => place.find("type", record, &Value::Null)?,
             None => headers.event_type.map(str::to_owned),
@@ -386,8 +364,7 @@ impl Decoder {
             let detail = format!("{} is no type of the catalog, which would have the schema", shown(&text));
             Poison::new(Reason::UnknownSchema, detail)
         })?;
-        let argument = format!("{:016x}", u64::from_be_bytes(schema.fingerprint));
-        Opened::of_catalog(schema, datum, Codec::With(AVRO, argument))
+        Opened::of_known(Found::Catalog(schema), datum, codec(schema.fingerprint))
     }
 
     fn event(
@@ -462,6 +439,36 @@ enum Found<'d> {
     Writer(Arc<Writer>),
 }
 
+// === impl Found ===
+
+impl Found<'_> {
+    /// `None` for one that Avro is not written with.
+    fn shape(&self) -> Option<&Shape> {
+        match self {
+            Found::Catalog(known) => Some(&known.shape),
+            Found::Writer(writer) => match &writer.body {
+                Body::Avro(shape) => Some(shape),
+                Body::Json => None,
+            },
+        }
+    }
+
+    /// A datum once more, and whether the catalog's schema may have to complete it; `None` as for [`Found::shape`].
+    fn again(&self, datum: &[u8], event_type: &str) -> Option<Result<(Value, bool), Poison>> {
+        let is_foreign = matches!(self, Found::Writer(_));
+        Some(datum_json(self.shape()?, datum, event_type).map(|value| (value, is_foreign)))
+    }
+}
+
+impl<'d> From<&'d KnownSchema> for Found<'d> {
+    fn from(known: &'d KnownSchema) -> Found<'d> {
+        match known {
+            KnownSchema::Catalog(schema) => Found::Catalog(schema),
+            KnownSchema::Earlier(writer) => Found::Writer(writer.clone()),
+        }
+    }
+}
+
 // === impl Unread ===
 
 impl From<Unread> for Poison {
@@ -487,10 +494,19 @@ impl Opened {
         Ok(Opened { value, is_envelope, is_foreign: false, names: Named::Nothing, codec: Codec::Plain(JSON) })
     }
 
-    fn of_catalog(schema: &Schema, datum: &[u8], codec: Codec) -> Result<Opened, Poison> {
-        let value = datum_json(&schema.shape, datum, &schema.event_type)?;
-        let names = Named::Key(schema.event_type.clone());
-        Ok(Opened { value, is_envelope: false, is_foreign: false, names, codec })
+    fn of_known(known: Found<'_>, datum: &[u8], codec: Codec) -> Result<Opened, Poison> {
+        let (name, is_foreign) = match &known {
+            Found::Catalog(schema) => (&*schema.event_type, false),
+            Found::Writer(writer) => (writer.names.first().map_or("", String::as_str), true),
+        };
+        let no_avro =
+            || Poison::new(Reason::UnknownSchema, format!("{name}: the schema is of JSON, the value of Avro"));
+        let value = datum_json(known.shape().ok_or_else(no_avro)?, datum, name)?;
+        let names = match known {
+            Found::Catalog(schema) => Named::Key(schema.event_type.clone()),
+            Found::Writer(writer) => Named::Writer(writer),
+        };
+        Ok(Opened { value, is_envelope: false, is_foreign, names, codec })
     }
 }
 

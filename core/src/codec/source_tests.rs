@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 
 use super::{
     Decoded, Decoder, Poison, Reason, Recipe, Registered, SchemaRef, Source, Unread,
+    hostile::{delivery_of, framed},
     mapping::{Format, Place, TopicPattern},
     registered::fingerprints,
 };
 use crate::{
     catalog::Catalog,
-    domain::{Day, Delivery, DestinationId, NotificationId, Record, SubscriptionId, TeamId, Timestamp},
+    domain::{Record, TeamId, Timestamp},
 };
 
 const QUOTA: &str = "tyk.QuotaExceeded";
@@ -61,33 +62,7 @@ fn seen(decoded: &Decoded) -> Value {
 fn check(decoder: &Decoder, record: &Record, codec: &str, expected: Value) {
     let decoded = decoder.decode(record).unwrap_or_else(|unread| panic!("{unread}: {record:?}"));
     assert_eq!((seen(&decoded), &*decoded.codec), (expected, codec));
-    assert_eq!(decoder.again(&delivery(&decoded, record)), Ok(decoded.event));
-}
-
-fn delivery(decoded: &Decoded, record: &Record) -> Delivery {
-    let event = &decoded.event;
-    let (subscription, destination) = (SubscriptionId::new("s").unwrap(), DestinationId::new("d").unwrap());
-    Delivery {
-        id: NotificationId::of(event, &subscription, &destination, ""),
-        day: Day(0),
-        team: event.team.clone(),
-        subscription,
-        subscription_revision: 1,
-        destination,
-        destination_revision: 0,
-        destination_hash: 0,
-        event_type: event.event_type.clone(),
-        event_id: event.id.clone(),
-        event_source: event.source.clone(),
-        event_time: event.time,
-        event_subject: event.subject.clone(),
-        index_version: 0,
-        position: record.position(),
-        recorded_at: record.timestamp,
-        replayed_at: None,
-        codec: decoded.codec.clone(),
-        event: record.value.clone().unwrap(),
-    }
+    assert_eq!(decoder.again(&delivery_of(&decoded, record)), Ok(decoded.event));
 }
 
 fn poison(decoder: &Decoder, record: &Record) -> String {
@@ -104,10 +79,6 @@ fn datum(schema: &Schema, fields: &[(&str, Avro)]) -> Vec<u8> {
 
 fn avro(text: &str) -> Registered {
     Registered { schema: text.to_owned(), ..Registered::default() }
-}
-
-fn framed(id: u32, payload: &[u8]) -> Vec<u8> {
-    [&[0], &id.to_be_bytes()[..], payload].concat()
 }
 
 fn quota() -> (Schema, Vec<u8>) {
@@ -186,7 +157,8 @@ fn single_objects_of_every_type_of_the_catalog_are_known() {
         }
     }
     let stranger = record(&[], [&[0xC3, 1][..], &[7; 8]].concat());
-    let expected = "unknown_schema: no schema of the catalog has the fingerprint 0707070707070707";
+    let expected =
+        "unknown_schema: no schema of the catalog or of schemas.earlier has the fingerprint 0707070707070707";
     assert_eq!(poison(&decoder, &stranger), expected);
 }
 

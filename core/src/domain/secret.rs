@@ -80,7 +80,7 @@ impl<'de> Visitor<'de> for Either {
     type Value = Secret;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a sealed secret or an object with the one key secret_ref")
+        f.write_str("a secret or an object with the one key secret_ref")
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Secret, E> {

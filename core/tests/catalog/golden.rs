@@ -11,7 +11,8 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value, json};
 use tidings_core::{
     catalog::{Catalog, EventType, Shape, evolution},
-    codec::avro,
+    codec::{Decoder, avro, registered::fingerprints},
+    domain::{Record, TeamId, Timestamp},
 };
 
 use super::proof::{datum, is_example};
@@ -109,4 +110,28 @@ fn todays_types_read_what_yesterdays_wrote() {
     let yesterday = Catalog::load(&files).unwrap_or_else(|faults| panic!("{faults:#?}"));
     let faults = evolution::faults(&yesterday, &catalog);
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// What producers of the first day write is read without a word of configuration, whatever has changed since.
+#[test]
+fn every_schema_of_the_first_day_is_known_still() {
+    let catalog = Catalog::builtin();
+    let decoder = Decoder::new(catalog.clone(), BTreeMap::new(), TeamId::new("acme").ok()).unwrap();
+    for (key, line) in catalog.platforms().into_iter().flat_map(lines) {
+        let fingerprint = fingerprints(&Schema::parse(&line["schema"]).unwrap())[0];
+        let datum = BASE64_STANDARD.decode(line["datum"].as_str().unwrap()).unwrap();
+        let record = Record {
+            topic: "t".into(),
+            partition: 0,
+            offset: 0,
+            timestamp: Timestamp(0),
+            key: None,
+            value: Some([&[0xC3, 1], &fingerprint[..], &datum].concat().into()),
+            headers: Vec::new(),
+        };
+        let decoded = decoder.decode(&record).unwrap_or_else(|unread| {
+            panic!("{unread}; the file of {key} as it was before belongs into schemas/earlier")
+        });
+        assert_eq!(*decoded.event.event_type, *key);
+    }
 }

@@ -60,6 +60,42 @@ fn replicateds_paid_or_community() {
     }
 }
 
+/// Every operator that Replicated lists for custom licence fields and instance tags, as `schemas/README.md` says it.
+#[test]
+fn replicateds_operators_for_licence_fields_and_tags() {
+    let key = "replicated.instance.ready";
+    let tried = |filter: &str, field: &str, pattern: Value, held: &[Value], not: &[Value]| {
+        let filter = json!({filter: {"f": [pattern]}});
+        for (values, expected) in [(held, true), (not, false)] {
+            values
+                .iter()
+                .for_each(|value| check(key, &filter, key, &data(key, json!({field: {"f": value}})), expected));
+        }
+        // "A condition on a key that is absent is false."
+        check(key, &filter, key, &data(key, json!({field: {"g": "x"}})), false);
+    };
+    let licence = |pattern: Value, held: Value, not: Value| {
+        tried("licenseFields", "license_fields", pattern, held.as_array().unwrap(), not.as_array().unwrap());
+    };
+    licence(json!(99), json!([99]), json!([98, "99"]));
+    licence(json!({"anything-but": 99}), json!([98]), json!([99]));
+    licence(json!({"numeric": [">", 99]}), json!([100]), json!([99]));
+    licence(json!({"numeric": ["<", 99]}), json!([98]), json!([99]));
+    licence(json!({"numeric": [">=", 99]}), json!([99]), json!([98]));
+    licence(json!({"numeric": ["<=", 99]}), json!([99]), json!([100]));
+    licence(json!("gold"), json!(["gold"]), json!(["Gold", "golden"]));
+    licence(json!({"anything-but": "gold"}), json!(["Gold"]), json!(["gold"]));
+    licence(json!({"contains": "old"}), json!(["gold", "older"]), json!(["Gol"]));
+    licence(json!({"anything-but": {"contains": "old"}}), json!(["silver"]), json!(["gold"]));
+    licence(json!(true), json!([true]), json!([false]));
+    licence(json!(false), json!([false]), json!([true]));
+    let tag = |pattern: Value, held: Value, not: Value| {
+        tried("instanceTags", "instance_tags", pattern, held.as_array().unwrap(), not.as_array().unwrap());
+    };
+    tag(json!("eu-West"), json!(["eu-West"]), json!(["eu-west"]));
+    tag(json!({"contains": {"equals-ignore-case": "WEST"}}), json!(["eu-West", "west"]), json!(["east"]));
+}
+
 /// "if you create a notification with both the Release Created and Release Promoted events and no additional filters"
 #[test]
 fn replicateds_release_created_or_promoted() {

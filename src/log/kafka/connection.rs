@@ -70,6 +70,10 @@ fn is_final(code: Code, reason: &str) -> bool {
 
 fn refusal(code: Code, reason: &str) -> LogError {
     let look_at = match code {
+        // A token that could not be had, or that the brokers do not take.
+        _ if reason.contains("OAUTHBEARER") => {
+            "sasl.oauthbearer.token.endpoint.url, sasl.oauthbearer.client.id and sasl.oauthbearer.client.secret"
+        }
         Code::SSL | Code::BrokerTransportFailure => {
             "security.protocol, ssl.ca.location (whom we trust), and ssl.certificate.location with ssl.key.location \
              (who we are)"

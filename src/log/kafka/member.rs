@@ -97,6 +97,10 @@ impl Member for KafkaMember {
         self.ask(|answer| Command::Pause { paused: false, answer }).await?
     }
 
+    async fn read_also(&mut self, topics: Vec<Arc<str>>) -> Result<(), LogError> {
+        self.ask(|answer| Command::ReadAlso { topics, answer }).await?
+    }
+
     async fn leave(self) {
         // If the thread is gone already, so is the membership.
         self.ask(|answer| Command::Leave { answer: Some(answer) }).await.ok();

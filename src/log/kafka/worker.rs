@@ -60,6 +60,7 @@ pub(super) enum Command {
     Commit { outputs: Vec<Output>, offsets: Offsets, answer: oneshot::Sender<Result<(), LogError>> },
     Release { partitions: Vec<TopicPartition>, answer: oneshot::Sender<Result<(), LogError>> },
     Pause { paused: bool, answer: oneshot::Sender<Result<(), LogError>> },
+    ReadAlso { topics: Vec<Arc<str>>, answer: oneshot::Sender<Result<(), LogError>> },
     Leave { answer: Option<oneshot::Sender<()>> },
 }
 
@@ -152,8 +153,7 @@ impl Worker {
             .map_err(|error| log_error("making a consumer", error))?;
         let waking = wake.clone();
         consumer.set_nonempty_callback(move || waking.wake());
-        let topics: Vec<&str> = group.topics.iter().map(|topic| &**topic).collect();
-        consumer.subscribe(&topics).map_err(|error| log_error("subscribing", error))?;
+        subscribe(&consumer, &group.topics)?;
 
         Ok(Worker {
             cluster,
@@ -183,6 +183,7 @@ impl Worker {
                 Ok(Command::Commit { outputs, offsets, answer }) => drop(answer.send(self.commit(outputs, offsets))),
                 Ok(Command::Release { partitions, answer }) => drop(answer.send(self.release(partitions))),
                 Ok(Command::Pause { paused, answer }) => drop(answer.send(self.pause(paused))),
+                Ok(Command::ReadAlso { topics, answer }) => drop(answer.send(self.read_also(topics))),
                 Ok(Command::Leave { answer }) => {
                     self.leave();
                     if let Some(answer) = answer {
@@ -304,6 +305,18 @@ impl Worker {
         done.map_err(|error| log_error("pausing or resuming", error))?;
         self.paused = paused;
         self.inbox.pause(paused);
+        Ok(())
+    }
+
+    /// The group shares the new partitions out by a rebalance, which is cooperative: reading goes on meanwhile.
+    fn read_also(&mut self, topics: Vec<Arc<str>>) -> Result<(), LogError> {
+        let mut all = self.group.topics.clone();
+        for topic in topics.into_iter().filter(|topic| !self.group.topics.contains(topic)) {
+            self.cluster.check_topic(&topic)?;
+            all.push(topic);
+        }
+        subscribe(&self.consumer, &all)?;
+        self.group.topics = all;
         Ok(())
     }
 
@@ -472,6 +485,11 @@ impl Worker {
         tracing::info!(group = self.group.name, instance = self.group.instance, "left");
         // Dropping the consumer closes it. A static member does not tell the group: its session runs out.
     }
+}
+
+fn subscribe(consumer: &BaseConsumer<Notes>, topics: &[Arc<str>]) -> Result<(), LogError> {
+    let topics: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
+    consumer.subscribe(&topics).map_err(|error| log_error("subscribing", error))
 }
 
 pub(super) fn fatal(code: Code) -> LogError {

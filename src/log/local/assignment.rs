@@ -43,12 +43,18 @@ type Changes = Vec<(MemberId, Change)>;
 impl Assignment {
     /// Adds a member for topics with these numbers of partitions.
     pub fn join(&mut self, member: MemberId, topics: &[(Arc<str>, u32)], overdue_at: Instant) -> Changes {
+        self.members.insert(member, BTreeSet::new());
+        self.widen(member, topics, overdue_at)
+    }
+
+    /// Adds topics to those of a member.
+    pub fn widen(&mut self, member: MemberId, topics: &[(Arc<str>, u32)], overdue_at: Instant) -> Changes {
         for (topic, partitions) in topics {
             for partition in 0..*partitions {
                 self.places.entry(TopicPartition { topic: topic.clone(), partition }).or_default();
             }
+            self.members.entry(member).or_default().insert(topic.clone());
         }
-        self.members.insert(member, topics.iter().map(|(topic, _)| topic.clone()).collect());
         self.balance(overdue_at)
     }
 

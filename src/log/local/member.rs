@@ -188,6 +188,15 @@ impl Member for LocalMember {
         Ok(())
     }
 
+    async fn read_also(&mut self, topics: Vec<Arc<str>>) -> Result<(), LogError> {
+        self.alive()?;
+        for name in &topics {
+            self.shared.topic(name)?.watch(&self.mailbox.changed);
+        }
+        let (group, member) = (self.group.clone(), self.id);
+        self.shared.ask(|reply| Request::Widen { group, member, topics, reply }).await?
+    }
+
     async fn leave(self) {
         let (group, member) = (self.group.clone(), self.id);
         let _ = self.shared.ask(|reply| Request::Leave { group, member, reply }).await;

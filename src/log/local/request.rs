@@ -25,6 +25,13 @@ pub(super) enum Request {
         mailbox: Arc<Mailbox>,
         reply: oneshot::Sender<Result<MemberId, LogError>>,
     },
+    /// A member reads these topics too.
+    Widen {
+        group: String,
+        member: MemberId,
+        topics: Vec<Arc<str>>,
+        reply: oneshot::Sender<Result<(), LogError>>,
+    },
     Release {
         group: String,
         member: MemberId,

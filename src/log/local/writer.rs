@@ -134,6 +134,9 @@ impl Writer {
             Request::Join { group, topics, instance, mailbox, reply } => {
                 let _ = reply.send(self.join(group, &topics, instance, mailbox));
             }
+            Request::Widen { group, member, topics, reply } => {
+                let _ = reply.send(self.widen(&group, member, &topics));
+            }
             Request::Release { group, member, partitions, reply } => {
                 let _ = reply.send(self.release(&group, member, &partitions));
             }
@@ -345,8 +348,7 @@ impl Writer {
         instance: String,
         mailbox: Arc<Mailbox>,
     ) -> Result<MemberId, LogError> {
-        let counted = topics.iter().map(|name| Ok((name.clone(), self.topic(name)?.partitions.len() as u32)));
-        let counted: Vec<_> = counted.collect::<Result<_, LogError>>()?;
+        let counted = self.counted(topics)?;
         self.next_member += 1;
         let member = self.next_member;
         let overdue_at = Instant::now() + self.options.revoke_within;
@@ -361,6 +363,21 @@ impl Writer {
         let changes = membership.assignment.join(member, &counted, overdue_at);
         self.tell(&group, changes);
         Ok(member)
+    }
+
+    /// Each with the number of its partitions.
+    fn counted(&self, topics: &[Arc<str>]) -> Result<Vec<(Arc<str>, u32)>, LogError> {
+        topics.iter().map(|name| Ok((name.clone(), self.topic(name)?.partitions.len() as u32))).collect()
+    }
+
+    fn widen(&mut self, group: &str, member: MemberId, topics: &[Arc<str>]) -> Result<(), LogError> {
+        self.membership(group, member)?;
+        let counted = self.counted(topics)?;
+        let overdue_at = Instant::now() + self.options.revoke_within;
+        let membership = self.groups.entry(group.to_owned()).or_default();
+        let changes = membership.assignment.widen(member, &counted, overdue_at);
+        self.tell(group, changes);
+        Ok(())
     }
 
     fn release(&mut self, group: &str, member: MemberId, partitions: &[TopicPartition]) -> Result<(), LogError> {
