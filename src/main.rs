@@ -8,6 +8,10 @@ use tidings::{
     demo, process,
 };
 
+/// Of librdkafka and SQLite too. How it is set is in `.cargo/config.toml`, why in `docs/decisions/0010-jemalloc.md`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// What still runs on blocking threads at the end, such as a name being looked up, is not waited for longer.
 const LAST_WAIT: Duration = Duration::from_millis(500);
 

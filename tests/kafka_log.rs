@@ -535,6 +535,74 @@ async fn a_paused_member_gets_news_but_no_records() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_goes_while_paused_and_comes_back_later_is_read() {
+    let Some(log) = kafka::log() else { return };
+    let from = kafka::topic(&log, "from", 2, &[]).await;
+    let name = kafka::unique("g");
+    let mut member = log.join(group(&name, &from, "comeback-1")).await.expect("joined");
+    assert_eq!(assigned(&mut member).await.len(), 2);
+    member.pause().await.expect("paused");
+    let mut other = log.join(group(&name, &from, "comeback-2")).await.expect("joined");
+    let Input::Revoking(gone) = next(&mut member).await else { panic!("one is for the other member") };
+    member.release(&gone).await.expect("released");
+    member.resume().await.expect("resumed");
+    assigned(&mut other).await;
+    fill(&log, &from, 2, 0..100).await;
+
+    // A static member that leaves is missed when its session runs out.
+    other.leave().await;
+    let mut found = BTreeSet::new();
+    while found.len() < 100 {
+        match next(&mut member).await {
+            Input::Records(records) => found.extend(records.iter().map(text)),
+            Input::Assigned(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    member.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_of_an_owner_that_died_while_handing_over_find_one() {
+    let Some(log) = kafka::log() else { return };
+    let from = kafka::topic(&log, "from", 2, &[]).await;
+    let name = kafka::unique("g");
+    fill(&log, &from, 2, 0..100).await;
+    let mut first = log.join(group(&name, &from, "handover-1")).await.expect("joined");
+    assert_eq!(assigned(&mut first).await.len(), 2);
+    let mut heir = log.join(group(&name, &from, "handover-2")).await.expect("joined");
+    loop {
+        match next(&mut first).await {
+            Input::Revoking(gone) => break assert_eq!(gone.len(), 1),
+            Input::Records(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    // It never asks for the round that would give the partition to its heir, and comes back before it is missed.
+    first.leave().await;
+    let mut again = log.join(group(&name, &from, "handover-1")).await.expect("joined");
+
+    let mut found = BTreeSet::new();
+    let began = Instant::now();
+    while found.len() < 100 {
+        assert!(began.elapsed() < PATIENCE, "{} of 100 after {:?}", found.len(), began.elapsed());
+        let input = tokio::select! { input = next(&mut heir) => input, input = next(&mut again) => input };
+        match input {
+            Input::Records(records) => found.extend(records.iter().map(text)),
+            Input::Assigned(_) => {}
+            // Whoever got more than its share on the way gives it back.
+            Input::Revoking(gone) => {
+                heir.release(&gone).await.expect("released");
+                again.release(&gone).await.expect("released");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    again.leave().await;
+    heir.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_wait_loses_nothing() {
     let Some(log) = kafka::log() else { return };
     let from = kafka::topic(&log, "from", 1, &[]).await;

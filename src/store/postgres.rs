@@ -193,6 +193,11 @@ impl Postgres {
             ("tcp_keepalives_count", "4".to_owned()),
             // A generic plan would open every day's partition, and one made while a table was empty would scan it.
             ("plan_cache_mode", "force_custom_plan".to_owned()),
+            // Every statement here is made for an index. What the planner believes of a table that was empty a minute ago, as
+            // `parked` is until a receiver fails, makes it read the whole table for a handful of keys.
+            ("enable_seqscan", "off".to_owned()),
+            ("enable_hashjoin", "off".to_owned()),
+            ("enable_mergejoin", "off".to_owned()),
         ]);
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)

@@ -49,7 +49,7 @@ const MAX_READERS: u32 = 4;
 /// How long a reader or a statement waits for its turn.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Page cache of the writer, in KiB. SQLite's own 2 MiB are less than one group of writes touches.
-const WRITER_CACHE_KIB: u32 = 32 * 1024;
+const WRITER_CACHE_KIB: u32 = 16 * 1024;
 /// The write-ahead log is copied into the file beyond this many pages of 4 KiB: the ids are random, so the longer it
 /// grows, the more changes of one page are copied once.
 const CHECKPOINT_PAGES: u32 = 16 * 1024;
@@ -209,6 +209,7 @@ fn migrations() -> Migrator {
     let mut migrator = Migrator::with_migrations(vec![
         rows::migration(1, "store", include_str!("../../migrations/sqlite/0001_store.sql")),
         rows::migration(2, "content", include_str!("../../migrations/sqlite/0002_content.sql")),
+        rows::migration(3, "fewer indexes", include_str!("../../migrations/sqlite/0003_fewer_indexes.sql")),
     ]);
     // An older program beside a newer one's tables goes on: migrations only add.
     migrator.set_ignore_missing(true);
@@ -321,10 +322,8 @@ mod tests {
         let cases = [
             (rows::attempts_listing(&all()), "SEARCH a USING INDEX attempts_at (at<?)"),
             (rows::attempts_listing(&by_team()), "SEARCH a USING INDEX attempts_team (team=? AND at<?)"),
-            (
-                rows::attempts_listing(&by_destination),
-                "SEARCH a USING INDEX attempts_destination (team=? AND destination=? AND at<?)",
-            ),
+            // Whether a row is of the destination is seen in the index, too.
+            (rows::attempts_listing(&by_destination), "SEARCH a USING INDEX attempts_team (team=? AND at<?)"),
             (rows::attempts_listing(&by_event), "SEARCH a USING INDEX attempts_event (event_id=?)"),
             (rows::attempts_listing(&one), "SEARCH a USING INDEX sqlite_autoindex_attempts_1 (notification=?)"),
             (

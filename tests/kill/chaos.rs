@@ -1,6 +1,9 @@
 //! The blows: what is done to an installation, and how long until it works again.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Write as _,
+    time::{Duration, Instant},
+};
 
 use tidings::crash::Point;
 use tokio::time::sleep;
@@ -86,6 +89,7 @@ impl Chaos<'_> {
             Blow::Away(server, how_long) => self.away(server, how_long).await,
             Blow::DiskFull(how_long) => self.disk_full(how_long).await,
             Blow::DiskReadOnly => self.disk_read_only().await,
+            Blow::DiskFails(how_long) => self.disk_fails(how_long).await,
         };
         sleep(if self.ledger.saturated { SATURATES_WITHIN } else { PAUSE }).await;
         self.ledger.struck(label, recovery, self.receiver.repeats());
@@ -413,6 +417,36 @@ impl Chaos<'_> {
         self.start_again(&name, None).await
     }
 
+    async fn disk_fails(&mut self, how_long: Duration) -> Recovery {
+        let Some(disk) = self.disk.filter(|disk| disk.can_fail()) else {
+            // Past the macros, whose output a passing test swallows.
+            std::io::stderr()
+                .write_all(b"skipped: a disk that fails: no device for it here\n")
+                .expect("standard error is open");
+            return Recovery::default();
+        };
+        disk.fail();
+        // What was under way has its answer by then.
+        sleep(how_long).await;
+        let acknowledged = self.traffic.acknowledged();
+        sleep(how_long).await;
+        if self.traffic.acknowledged() > acknowledged {
+            self.traffic.violation("events were accepted while the disk took no writes".to_owned());
+        }
+        let name = self.next_of(Role::Up);
+        let log = self.installation.program(&name).log();
+        if !log.to_lowercase().contains("readonly")
+            && !log.contains("Read-only file system")
+            && !log.contains("disk I/O error")
+        {
+            self.traffic.violation(format!("a failing disk was not named: {}", last_lines(&log)));
+        }
+        self.ledger.killed(Role::Up, None);
+        self.installation.kill(&name).await;
+        disk.mend();
+        self.start_again(&name, None).await
+    }
+
     /// No process was started: what was in the way has gone.
     async fn works_by_itself(&mut self, what: &str) -> Recovery {
         let (since, sign) = (Instant::now(), self.sign_of_life());
@@ -486,5 +520,6 @@ fn label(blow: Blow) -> String {
         Blow::Away(server, how_long) => format!("{} away {} s", name(server), how_long.as_secs()),
         Blow::DiskFull(_) => "disk full".to_owned(),
         Blow::DiskReadOnly => "disk read-only".to_owned(),
+        Blow::DiskFails(_) => "disk failing".to_owned(),
     }
 }

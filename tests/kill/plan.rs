@@ -53,6 +53,8 @@ pub enum Blow {
     DiskFull(Duration),
     /// The device takes no writes when the process is started again.
     DiskReadOnly,
+    /// The device fails under the running process: no write for this long, then it is killed, the disk checked and mounted again.
+    DiskFails(Duration),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,7 @@ pub enum Server {
 }
 
 const DISK_FULL_FOR: Duration = Duration::from_secs(5);
+const DISK_FAILS_FOR: Duration = Duration::from_secs(5);
 const KILLS_BESIDE_THE_DISK: usize = 8;
 
 // === impl Plan ===
@@ -139,7 +142,10 @@ impl Plan {
     pub fn disk_blows() -> Vec<Blow> {
         // Kills enough that a mean over them says something.
         let kills = [Blow::Kill(Role::Up); KILLS_BESIDE_THE_DISK];
-        [Blow::DiskFull(DISK_FULL_FOR), Blow::DiskReadOnly].into_iter().chain(kills).collect()
+        [Blow::DiskFull(DISK_FULL_FOR), Blow::DiskReadOnly, Blow::DiskFails(DISK_FAILS_FOR)]
+            .into_iter()
+            .chain(kills)
+            .collect()
     }
 }
 

@@ -104,6 +104,10 @@ impl Cluster {
 
     /// First and end offsets for a reader of committed records: the end is where the oldest open transaction starts.
     pub(super) fn bounds(&self, partition: &TopicPartition) -> Result<Bounds, LogError> {
+        self.bounds_within(partition, REQUEST_TIMEOUT)
+    }
+
+    pub(super) fn bounds_within(&self, partition: &TopicPartition, time: Duration) -> Result<Bounds, LogError> {
         match self.partitions(&partition.topic)? {
             None => return Err(LogError::UnknownTopic(partition.topic.to_string())),
             Some(count) if partition.partition >= count => {
@@ -111,7 +115,7 @@ impl Cluster {
             }
             Some(_) => {}
         }
-        let found = self.query.fetch_watermarks(&partition.topic, partition.partition as i32, REQUEST_TIMEOUT);
+        let found = self.query.fetch_watermarks(&partition.topic, partition.partition as i32, time);
         serve(&self.query);
         let (start, end) = found.map_err(|e| log_error(&format!("asking for the bounds of {partition}"), e))?;
         Ok(Bounds { start, end })

@@ -162,6 +162,7 @@ impl Worker {
                 element.error().map_err(|error| log_error(doing, error))?;
             }
         }
+        self.unheard.expect(staying);
         self.owned.extend(starts);
         Ok(())
     }

@@ -16,9 +16,11 @@ mod connection;
 mod errors;
 mod inbox;
 mod member;
+mod orphans;
 mod producer;
 mod reader;
 mod records;
+mod revive;
 mod settings;
 mod worker;
 

@@ -105,10 +105,16 @@ impl KafkaSettings {
 
     /// A member of a group: static, so that a restart within the session keeps its partitions.
     pub(super) fn member(&self, group: &str, instance: &str) -> ClientConfig {
+        let mut config = self.visitor(group);
+        config.set("group.instance.id", instance);
+        config
+    }
+
+    /// A member without a name of its own, which is forgotten when it leaves.
+    pub(super) fn visitor(&self, group: &str) -> ClientConfig {
         let mut config = self.consumer();
         config
             .set("group.id", group)
-            .set("group.instance.id", instance)
             .set("group.protocol", "classic")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("auto.offset.reset", "earliest");

@@ -12,7 +12,8 @@
 //! - **Revoked**: the role is told and goes on committing until it [releases](Worker::release) the partitions.
 //! - **Lost**: given up at once. Whatever the role still says about them is refused.
 //!
-//! How a member writes, and what it does when that fails, is in [`commit`](super::commit).
+//! How a member writes, and what it does when that fails, is in [`commit`](super::commit); what if librdkafka does not read a
+//! partition that it was given, in [`revive`](super::revive); what if nobody was given it, in [`orphans`](super::orphans).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,8 +41,10 @@ use super::{
     commit::producer_id,
     errors::{by_code, is_fenced, is_refusal, log_error},
     inbox::Inbox,
+    orphans::Orphans,
     producer::{Plain, Transactional},
     records::{TopicNames, forward_error, forward_log, offset_list, partition_list, partitions, record_bytes},
+    revive::Unheard,
 };
 use crate::log::{Group, Input, LogError, Offsets, Outputs};
 
@@ -87,6 +90,8 @@ pub(super) struct Worker {
     /// When to send them again, if an answer was an error.
     pub(super) resend: Option<Instant>,
     pub(super) paused: bool,
+    pub(super) unheard: Unheard,
+    pub(super) orphans: Orphans,
     pub(super) ended: bool,
 }
 
@@ -165,6 +170,8 @@ impl Worker {
             unconfirmed: BTreeMap::new(),
             resend: None,
             paused: false,
+            unheard: Unheard::default(),
+            orphans: Orphans::default(),
             ended: false,
         })
     }
@@ -202,6 +209,8 @@ impl Worker {
         self.poll();
         self.assign();
         self.resend();
+        self.revive();
+        self.look_for_orphans();
         if self.revoking.as_ref().is_some_and(|revoking| revoking.give_up <= Instant::now()) {
             self.take_back();
         }
@@ -238,6 +247,7 @@ impl Worker {
                 Some(Ok(message)) => {
                     empty = 0;
                     let record = self.names.record(&message);
+                    self.unheard.heard(&record);
                     if let Some((left, bytes)) = &mut room {
                         *left = left.saturating_sub(1);
                         *bytes = bytes.saturating_sub(record_bytes(&record));
@@ -265,6 +275,10 @@ impl Worker {
             }
         }
         self.inbox.add(&mut records);
+        if empty < 2 {
+            // Their records may stand behind those that there was no room for.
+            self.unheard.wait_on();
+        }
         if empty < 2 && self.inbox.room().is_some() {
             // There may be more, and librdkafka wakes us only when its queue was empty.
             self.wake.wake();
@@ -357,6 +371,7 @@ impl Worker {
                 return;
             }
         };
+        self.orphans.look_soon();
         // An empty assignment must be confirmed as well.
         let called = offset_list(starts.iter().map(|(partition, offset)| (partition, *offset)))
             .and_then(|list| self.consumer.incremental_assign(&list));
@@ -368,6 +383,7 @@ impl Worker {
         }
         tracing::info!(group = self.group.name, ?starts, "partitions are ours");
         self.owned.extend(starts.iter().cloned());
+        self.unheard.expect(assigning.partitions);
         self.inbox.tell(Input::Assigned(starts));
     }
 
@@ -427,11 +443,16 @@ impl Worker {
         for partition in partitions {
             self.owned.remove(partition);
             self.unconfirmed.remove(partition);
+            self.unheard.forget(partition);
+        }
+        if self.paused {
+            // librdkafka keeps the mark, and would not read them should they come back.
+            self.check_call(self.consumer.resume(&partition_list(partitions)));
         }
     }
 
     /// A call that fails only if our idea of the assignment is not librdkafka's: then this member is of no use.
-    fn check_call(&mut self, called: KafkaResult<()>) -> bool {
+    pub(super) fn check_call(&mut self, called: KafkaResult<()>) -> bool {
         // A fenced consumer refuses everything, and says why when it is polled.
         let fenced = self.consumer.client().fatal_error();
         match (called, fenced) {
