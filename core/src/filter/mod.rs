@@ -7,10 +7,10 @@
 //!
 //! A filter becomes an answer through four types, each in its own file:
 //!
-//! - JSON → [`Pattern`]: one walk over the text. Afterwards the form is right and within its bounds (below); nothing
-//!   is known about the event type.
+//! - JSON → [`Pattern`]: one walk over the text ([`read`], [`operators`], [`dialects`]). Afterwards the form is right and within its
+//!   bounds (below); nothing is known about the event type.
 //! - [`Pattern`] → [`Clause`]: one look-up per filter key in the catalog entry. Afterwards every key leads to a field of
-//!   the data, and every value and operator is one that the event type offers. `matches` is plain evaluation: the
+//!   the data, and every value and operator is one that the event type offers. [`naive`] is plain evaluation: the
 //!   reference that every faster engine must agree with.
 //! - [`Clause`]s → [`Rule`]: a subscription and its clauses, any of which may match. A selector of several types (a category,
 //!   everything critical) makes a clause for each.
@@ -18,22 +18,10 @@
 //!   of its own team that it can match.
 //!
 //! [`Clause::explain`] tells condition by condition why a clause matched or did not; [`Fault`] says what is wrong with a
-//! filter; [`Number`] is how numbers compare.
+//! filter; [`Number`] is how numbers compare, [`TextTest`], [`Wildcard`], [`Network`], [`Version`] and [`TimeTest`] how texts do.
 //!
-//! # Semantics
-//!
-//! - Strings compare by their bytes, case included; `"1"` is not `1`, and `1` is `1.0`.
-//! - An absent field matches nothing but `{"exists": false}`. `null` is a value: it matches the literal `null`, `{"exists": true}`
-//!   and any `anything-but` that does not name it.
-//! - Only strings, numbers, booleans and `null` are values. An object where a value is asked for counts as absent, and
-//!   so does an empty array.
-//! - An array stands for its elements, those of inner arrays too: a field matches if any element does. So
-//!   `anything-but` matches as soon as one element passes.
-//! - Fields of objects in an array must match within the *same* element. Where only absence is asked for, one element
-//!   that lacks the field is enough. (EventBridge's answer there depends on the order of the field names.)
-//! - `anything-but` is the complement among values: a number is "anything but" a string, and anything but a prefix.
-//! - Case is ignored by Unicode's simple lower-case mapping, character by character: `İ` is `i`, `ß` is not `ss`.
-//! - A key stands in a JSON object once; of several equal ones the last counts. A dot in a key is a plain character.
+//! What each operator means, with examples that are run as tests, is in `docs/FILTERS.md`: of absent fields, types, case, arrays, equal
+//! keys and the precision of numbers too. [`naive`] is the same in code.
 
 mod alternatives;
 mod candidates;
