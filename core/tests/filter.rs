@@ -241,6 +241,9 @@ fn what_goes_through_whole_texts_and_what_multiplies_is_bounded() {
     };
     assert!(faults_of("*", &or(MAX_OR), &catalog()).is_empty());
     refused(&or(MAX_OR + 1), MAX_OR);
+    // Together, too: each may ask for the same field once more.
+    let nested = json!({"$or": [or(MAX_OR / 2), or(MAX_OR / 2)]});
+    refused(nested.as_object().unwrap(), MAX_OR);
     let inside = json!([{"all": vec![json!({"not": {"prefix": "x"}}); MAX_OPERATORS + 1]}]);
     refused(&filter_of(inside), MAX_OPERATORS);
     let deep = (0..MAX_FILTER_DEPTH).fold(json!("x"), |inner, _| json!({"not": inner}));

@@ -168,7 +168,7 @@ fn text(matches: bool, conditions: &[Condition]) -> String {
     let mark = |held: bool| if held { "yes" } else { "no " };
     let mut text = format!("{}  the event {}\n", mark(matches), if matches { "matches" } else { "does not match" });
     for Condition { path, condition, found, held, .. } in conditions {
-        let found = found.as_ref().map_or_else(|| "nothing".to_owned(), |found| shown(found));
+        let found = found.as_ref().map_or_else(|| "nothing".to_owned(), shown);
         let line = output::line(&format!("{path}  {condition}; found {found}"));
         text.push_str(&format!("  {}  {line}\n", mark(*held)));
     }

@@ -32,6 +32,9 @@ impl Reader<'_> {
             self.faults.add(path, found, format!("an array of 1 to {MAX_OR} filters"));
             return Vec::new();
         };
+        if !self.choose(filters.len(), path) {
+            return Vec::new();
+        }
         filters.iter().enumerate().map(|(i, filter)| self.expression(filter, &Path::Index(path, i), depth)).collect()
     }
 

@@ -74,5 +74,5 @@ pub const MAX_VALUES: usize = 10_000;
 pub const MAX_OPERATORS: usize = 64;
 /// The most `wildcard` and `contains` of one filter: each may go through a whole text.
 pub const MAX_SEARCHES: usize = 16;
-/// The most objects of one `$or`, and filters of one array of CloudEvents.
+/// The most objects of all `$or` of one filter, and filters of all arrays of CloudEvents: each may ask for the same field again.
 pub const MAX_OR: usize = 64;

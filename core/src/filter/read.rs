@@ -52,6 +52,8 @@ pub(super) struct Reader<'a> {
     pub operators: usize,
     /// Operators of the whole filter that may go through a whole text.
     pub searches: usize,
+    /// Objects of all `$or`, and filters of all arrays of CloudEvents.
+    choices: usize,
 }
 
 pub(super) fn pattern(filter: &Map<String, Value>, path: &Path<'_>, faults: &mut Faults) -> Pattern {
@@ -60,7 +62,7 @@ pub(super) fn pattern(filter: &Map<String, Value>, path: &Path<'_>, faults: &mut
         faults.add(path, format!("{bytes} bytes"), format!("at most {MAX_FILTER_BYTES} bytes"));
         return Pattern::default();
     }
-    let mut reader = Reader { faults, nodes: 0, operators: 0, searches: 0 };
+    let mut reader = Reader { faults, nodes: 0, operators: 0, searches: 0, choices: 0 };
     Pattern { nodes: reader.object(filter, path, 1, Place::Top) }
 }
 
@@ -136,6 +138,9 @@ impl Reader<'_> {
             self.faults.add(path, found, format!("an array of 2 to {MAX_OR} objects"));
             return None;
         };
+        if !self.choose(objects.len(), path) {
+            return None;
+        }
         let mut alternatives = Vec::with_capacity(objects.len());
         for (i, object) in objects.iter().enumerate() {
             let path = Path::Index(path, i);
@@ -146,6 +151,15 @@ impl Reader<'_> {
             }
         }
         Some(Node::Any(alternatives))
+    }
+
+    /// Counts objects that may each ask for the same field again; false where there are too many in the filter.
+    pub(super) fn choose(&mut self, objects: usize, path: &Path<'_>) -> bool {
+        self.choices += objects;
+        if self.choices > MAX_OR {
+            self.faults.add(path, format!("{} objects in one filter", self.choices), format!("at most {MAX_OR}"));
+        }
+        self.choices <= MAX_OR
     }
 
     /// Counts a node; false, once, where a bound is passed.

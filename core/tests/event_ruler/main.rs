@@ -133,15 +133,15 @@ fn the_same_patterns_match_the_same_events() {
             }
         }
     }
-    unexplained.sort_by_key(String::len);
-    assert!(unexplained.is_empty(), "{}:\n{}", unexplained.len(), unexplained[..unexplained.len().min(20)].join("\n"));
     for (about, (pairs, matching)) in &counts {
         let part = *matching as f64 / *pairs as f64;
         println!("{about}: {pairs} pairs, {:.0} % match", 100.0 * part);
     }
+    explained.iter().for_each(|(name, count)| println!("{count} differences: {name}"));
+    unexplained.sort_by_key(String::len);
+    assert!(unexplained.is_empty(), "{}:\n{}", unexplained.len(), unexplained[..unexplained.len().min(20)].join("\n"));
     let one_sided = counts.iter().find(|(_, (pairs, matching))| !TRUE.contains(&(*matching as f64 / *pairs as f64)));
     assert_eq!(one_sided, None);
-    explained.iter().for_each(|(name, count)| println!("{count} differences: {name}"));
 }
 
 /// Every operator in turn, and as many composed of several.
@@ -160,7 +160,9 @@ fn the_same_patterns_are_refused() {
     let asked: Vec<(String, Vec<String>)> = (0..patterns)
         .map(|i| {
             let pattern = question(&mut chance, i).pattern;
-            (generate::spoilt(&mut chance, &pattern).to_string(), Vec::new())
+            let spoilt = generate::spoilt(&mut chance, &pattern);
+            // Some are left as they are: not to refuse is as much to be agreed upon.
+            (if chance.one_in(4) { pattern } else { spoilt }.to_string(), Vec::new())
         })
         .collect();
     let (mut refused, mut explained) = (0, BTreeMap::<&str, usize>::new());

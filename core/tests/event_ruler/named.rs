@@ -12,7 +12,31 @@ pub fn difference(pattern: &Value, event: &Value) -> Option<&'static str> {
     if pattern.to_string().contains(r#""cidr""#) && has_a_number(event) {
         return Some("numbers under cidr");
     }
+    if a_wildcard_beside_ignored_case(pattern) {
+        return Some("a wildcard beside an operator that ignores case");
+    }
+    if pattern.get("$or").is_some_and(several_ask_for_one_field) {
+        return Some("a field in several objects of `$or`");
+    }
     None
+}
+
+fn a_wildcard_beside_ignored_case(pattern: &Value) -> bool {
+    match pattern {
+        Value::Array(values) => {
+            let text = pattern.to_string();
+            (text.contains(r#""wildcard":"#) && text.contains(r#""equals-ignore-case":"#))
+                || values.iter().any(a_wildcard_beside_ignored_case)
+        }
+        Value::Object(fields) => fields.values().any(a_wildcard_beside_ignored_case),
+        _ => false,
+    }
+}
+
+fn several_ask_for_one_field(or: &Value) -> bool {
+    let objects: Vec<_> = or.as_array().into_iter().flatten().filter_map(Value::as_object).collect();
+    let named = |name: &String| objects.iter().filter(|object| object.contains_key(name)).count() > 1;
+    objects.iter().any(|object| object.keys().any(named))
 }
 
 fn has_a_number(value: &Value) -> bool {
@@ -56,6 +80,8 @@ fn within(value: &Value) -> Option<&'static str> {
 fn of_operator(name: &str, argument: &Value) -> Option<&'static str> {
     let kinds = |values: &[Value]| (values.iter().all(Value::is_string), values.iter().all(Value::is_number));
     match (name, argument) {
+        ("$or", Value::Array(objects)) if objects.len() > 1 && objects.iter().all(Value::is_object) => None,
+        ("$or", _) => Some("`$or` of anything but several objects"),
         ("anything-but", Value::Array(values)) if kinds(values) == (false, false) => Some("anything-but of any values"),
         ("prefix" | "suffix" | "equals-ignore-case" | "wildcard", Value::Array(texts)) if texts.is_empty() => {
             Some("nothing excluded")
