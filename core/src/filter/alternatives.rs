@@ -1,4 +1,4 @@
-//! The alternatives of one field, ready to be tried on a value.
+//! The alternatives of one field, ready to be tried on a value. [`naive`](super::naive) tries them.
 
 use std::{
     collections::HashSet,
@@ -6,19 +6,33 @@ use std::{
     ops::{Bound, RangeBounds},
 };
 
-use super::{Datum, FixedState, Literal, Look, Number, Test, TextTest};
+use super::{FixedState, Literal, Number, Test, TextTest, TimeTest, pattern::Tests};
+use crate::domain::Timestamp;
 
-/// A field holds if one of these accepts one of its values. Values asked for exactly are hashed, whatever their number.
+/// A field holds if one of these accepts one of its values, or if one of those that are [`Composed`] holds. Values asked for
+/// exactly are hashed, whatever their number.
 #[derive(Clone, Debug, Default)]
 pub struct Alternatives {
     equals: Literals,
     /// `{"exists": true}` is among them.
     present: bool,
     /// `{"exists": false}` is among them.
-    absent: bool,
+    pub(super) absent: bool,
     ranges: Box<[(Bound<Number>, Bound<Number>)]>,
     texts: Box<[TextTest]>,
     anything_but: Box<[Excluded]>,
+    /// In a place of its own, because few fields have any.
+    pub(super) composed: Option<Box<Composed>>,
+}
+
+/// Alternatives that need more than a value: the event's time, or what else holds of the field.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Composed {
+    pub times: Box<[TimeTest]>,
+    /// `{"all": […]}`: one of these, all of whose members hold.
+    pub all: Box<[Box<[Alternatives]>]>,
+    /// `{"not": …}`: one of these, which does not hold.
+    pub not: Box<[Alternatives]>,
 }
 
 /// What an `anything-but` names.
@@ -36,11 +50,13 @@ struct Literals {
     no: bool,
     numbers: HashSet<Number, FixedState>,
     texts: HashSet<Box<str>, FixedState>,
+    /// The longest of the texts, in bytes: what is longer need not be hashed.
+    longest: usize,
 }
 
 /// A value of the event, its number read once for all comparisons.
 #[derive(Clone, Copy)]
-enum Scalar<'a> {
+pub(super) enum Scalar<'a> {
     Null,
     Boolean(bool),
     /// `None`: not finite. It equals nothing and lies in no range.
@@ -59,6 +75,7 @@ impl Alternatives {
     pub(super) fn new(tests: impl IntoIterator<Item = Test>) -> Alternatives {
         let mut alternatives = Alternatives::default();
         let (mut ranges, mut texts, mut anything_but) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut times, mut all, mut not) = (Vec::new(), Vec::new(), Vec::new());
         for test in tests {
             match test {
                 Test::Equals(literal) => alternatives.equals.insert(literal),
@@ -66,27 +83,30 @@ impl Alternatives {
                 Test::Exists(false) => alternatives.absent = true,
                 Test::Numeric(low, high) => ranges.push((low, high)),
                 Test::Text(test) => texts.push(test),
+                Test::Time(test) => times.push(test),
                 Test::AnythingBut(literals) => anything_but.push(Excluded::Literals(literals.into_iter().collect())),
                 Test::AnythingButText(tests) => anything_but.push(Excluded::Texts(tests.into())),
+                Test::All(conditions) => all.push(conditions.into_iter().map(Alternatives::of).collect()),
+                Test::Not(tests) => not.push(Alternatives::of(tests)),
             }
+        }
+        if !(times.is_empty() && all.is_empty() && not.is_empty()) {
+            alternatives.composed = Some(Box::new(Composed { times: times.into(), all: all.into(), not: not.into() }));
         }
         Alternatives { ranges: ranges.into(), texts: texts.into(), anything_but: anything_but.into(), ..alternatives }
     }
 
-    /// Whether a field holds: `None` is an absent one.
-    pub fn hold<'a>(&self, value: Option<impl Datum<'a>>) -> bool {
-        // Reported by the walk: whether there was any value at all.
-        let mut met = false;
-        let held = value.is_some_and(|value| self.accept_any(value, &mut met));
-        held || (self.absent && !met)
+    pub(super) fn of(tests: Tests) -> Alternatives {
+        Alternatives::new(tests.into_iter().map(|(_, test)| test))
     }
 
     /// The texts of which a field must have one, if that is all there is to say and there are at most `max`.
     pub(super) fn only_texts(&self, max: usize) -> Option<Vec<&str>> {
-        let Alternatives { equals, present, absent, ranges, texts, anything_but } = self;
+        let Alternatives { equals, present, absent, ranges, texts, anything_but, composed } = self;
         let more = *present || *absent || !ranges.is_empty() || !texts.is_empty() || !anything_but.is_empty();
-        let Literals { null, yes, no, numbers, texts } = equals;
-        if more || *null || *yes || *no || !numbers.is_empty() || texts.is_empty() || texts.len() > max {
+        let Literals { null, yes, no, numbers, texts, .. } = equals;
+        let more = more || composed.is_some() || *null || *yes || *no || !numbers.is_empty();
+        if more || texts.is_empty() || texts.len() > max {
             return None;
         }
         let mut texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
@@ -94,25 +114,22 @@ impl Alternatives {
         Some(texts)
     }
 
-    fn accept_any<'a>(&self, value: impl Datum<'a>, met: &mut bool) -> bool {
-        let scalar = match value.look() {
-            Look::Array(mut elements) => return elements.any(|element| self.accept_any(element, met)),
-            Look::Object => return false,
-            Look::Null => Scalar::Null,
-            Look::Boolean(boolean) => Scalar::Boolean(boolean),
-            Look::Number(number) => Scalar::Number(number),
-            Look::Text(text) => Scalar::Text(text),
-        };
-        *met = true;
-        self.accept(scalar)
-    }
-
-    fn accept(&self, scalar: Scalar<'_>) -> bool {
+    /// Whether one of them, of those that need no more than a value, accepts this one.
+    pub(super) fn accept(&self, scalar: Scalar<'_>) -> bool {
         self.present
             || self.equals.contain(scalar)
             || self.ranges.iter().any(|range| matches!(scalar, Scalar::Number(Some(number)) if range.contains(&number)))
             || self.texts.iter().any(|test| matches!(scalar, Scalar::Text(text) if test.matches(text)))
             || self.anything_but.iter().any(|excluded| !excluded.names(scalar))
+    }
+}
+
+// === impl Composed ===
+
+impl Composed {
+    /// Whether one of those that need the event's time accepts this value.
+    pub(super) fn accept(&self, scalar: Scalar<'_>, event_time: Option<Timestamp>) -> bool {
+        self.times.iter().any(|test| matches!(scalar, Scalar::Text(text) if test.matches(text, event_time)))
     }
 }
 
@@ -137,7 +154,10 @@ impl Literals {
             Literal::Boolean(true) => self.yes = true,
             Literal::Boolean(false) => self.no = true,
             Literal::Number(number) => drop(self.numbers.insert(number)),
-            Literal::Text(text) => drop(self.texts.insert(text)),
+            Literal::Text(text) => {
+                self.longest = self.longest.max(text.len());
+                self.texts.insert(text);
+            }
         }
     }
 
@@ -148,7 +168,7 @@ impl Literals {
             Scalar::Boolean(false) => self.no,
             Scalar::Number(number) => number.is_some_and(|number| self.numbers.contains(&number)),
             Scalar::Text(text) if self.texts.len() <= FEW => self.texts.iter().any(|known| **known == *text),
-            Scalar::Text(text) => self.texts.contains(text),
+            Scalar::Text(text) => text.len() <= self.longest && self.texts.contains(text),
         }
     }
 
@@ -196,6 +216,14 @@ impl fmt::Display for Alternatives {
         parts.extend(self.ranges.iter().map(|(low, high)| range_text(*low, *high)));
         parts.extend(self.texts.iter().map(TextTest::to_string));
         parts.extend(self.anything_but.iter().map(Excluded::to_string));
+        if let Some(Composed { times, all, not }) = self.composed.as_deref() {
+            parts.extend(times.iter().map(TimeTest::to_string));
+            parts.extend(all.iter().map(|all| {
+                let all: Vec<String> = all.iter().map(|condition| format!("({condition})")).collect();
+                all.join(" and ")
+            }));
+            parts.extend(not.iter().map(|not| format!("not ({not})")));
+        }
         parts.extend(self.present.then(|| "is present".to_owned()));
         parts.extend(self.absent.then(|| "is absent".to_owned()));
         f.write_str(&parts.join(" or "))

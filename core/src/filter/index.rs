@@ -13,7 +13,7 @@ use std::{
 use rpds::{HashTrieMap, HashTrieMapSync};
 
 use super::{
-    Clause, Datum, Fault, Faults, Path, SelectorExplanation,
+    Clause, Datum, Fault, Faults, Of, Path, SelectorExplanation,
     candidates::{Access, Candidates},
     selection,
 };
@@ -110,10 +110,10 @@ impl Index {
     /// The subscriptions that match, each once, in the order of their ids. Disabled ones too: what becomes of them is
     /// not decided here.
     pub fn matching(&self, event: &Event) -> Vec<&Arc<Rule>> {
-        self.matching_data(&event.team, &event.event_type, &event.data)
+        self.matching_data(&event.team, &event.event_type, Of { datum: &event.data, event })
     }
 
-    /// The same for an event whose data is elsewhere.
+    /// The same for an event whose data is elsewhere; what asks for its time or attributes needs it [there](Of) too.
     pub fn matching_data<'a>(&self, team: &TeamId, event_type: &str, data: impl Datum<'a>) -> Vec<&Arc<Rule>> {
         let Some(team) = self.teams.get(team) else { return Vec::new() };
         let mut found: Vec<&Arc<Rule>> = Vec::new();
@@ -186,7 +186,7 @@ impl Rule {
 
     /// The meaning of a subscription: its team's event, of a type it names, whose data passes that selector's filter.
     pub fn matches(&self, event: &Event) -> bool {
-        self.subscription.team == event.team && self.holds(&event.event_type, &event.data)
+        self.subscription.team == event.team && self.holds(&event.event_type, Of { datum: &event.data, event })
     }
 
     /// For an event of the subscription's team.
@@ -200,7 +200,8 @@ impl Rule {
             let clauses = self.clauses_of(i);
             // Of a selection, the clause for the event's type says the most; the first where no clause is for it.
             let covering = clauses.iter().find(|clause| clause.event_type.covers(&event.event_type));
-            let conditions = covering.or(clauses.first()).map(|clause| clause.explain(&event.data)).unwrap_or_default();
+            let conditions = covering.or(clauses.first());
+            let conditions = conditions.map(|clause| clause.explain(&event.data, Some(event))).unwrap_or_default();
             let type_matches = covering.is_some();
             let matched = type_matches && conditions.iter().all(|condition| condition.held);
             SelectorExplanation { event_type: selector.event_type.clone(), type_matches, conditions, matched }

@@ -7,10 +7,10 @@
 //!
 //! A filter becomes an answer through four types, each in its own file:
 //!
-//! - JSON → [`Pattern`]: one walk over the text. Afterwards the form is right and within its bounds (below); nothing
-//!   is known about the event type.
+//! - JSON → [`Pattern`]: one walk over the text ([`read`], [`operators`], [`dialects`]). Afterwards the form is right and within its
+//!   bounds (below); nothing is known about the event type.
 //! - [`Pattern`] → [`Clause`]: one look-up per filter key in the catalog entry. Afterwards every key leads to a field of
-//!   the data, and every value and operator is one that the event type offers. `matches` is plain evaluation: the
+//!   the data, and every value and operator is one that the event type offers. [`naive`] is plain evaluation: the
 //!   reference that every faster engine must agree with.
 //! - [`Clause`]s → [`Rule`]: a subscription and its clauses, any of which may match. A selector of several types (a category,
 //!   everything critical) makes a clause for each.
@@ -18,44 +18,46 @@
 //!   of its own team that it can match.
 //!
 //! [`Clause::explain`] tells condition by condition why a clause matched or did not; [`Fault`] says what is wrong with a
-//! filter; [`Number`] is how numbers compare.
+//! filter; [`Number`] is how numbers compare, [`TextTest`], [`Wildcard`], [`Network`], [`Version`] and [`TimeTest`] how texts do.
 //!
-//! # Semantics
-//!
-//! - Strings compare by their bytes, case included; `"1"` is not `1`, and `1` is `1.0`.
-//! - An absent field matches nothing but `{"exists": false}`. `null` is a value: it matches the literal `null`, `{"exists": true}`
-//!   and any `anything-but` that does not name it.
-//! - Only strings, numbers, booleans and `null` are values. An object where a value is asked for counts as absent, and
-//!   so does an empty array.
-//! - An array stands for its elements, those of inner arrays too: a field matches if any element does. So
-//!   `anything-but` matches as soon as one element passes.
-//! - Fields of objects in an array must match within the *same* element. Where only absence is asked for, one element
-//!   that lacks the field is enough. (EventBridge's answer there depends on the order of the field names.)
-//! - `anything-but` is the complement among values: a number is "anything but" a string, and anything but a prefix.
-//! - Case is ignored by Unicode's simple lower-case mapping, character by character: `İ` is `i`, `ß` is not `ss`.
-//! - A key stands in a JSON object once; of several equal ones the last counts. A dot in a key is a plain character.
+//! What each operator means, with examples that are run as tests, is in `docs/FILTERS.md`: of absent fields, types, case, arrays, equal
+//! keys and the precision of numbers too. [`naive`] is the same in code.
 
 mod alternatives;
 mod candidates;
 mod clause;
 mod datum;
+mod dialects;
 mod explain;
 mod fault;
 mod index;
+mod moment;
+mod naive;
+mod network;
 mod number;
+mod operators;
 mod pattern;
+mod read;
 mod selection;
+mod text;
+mod version;
+mod wildcard;
 
 pub use alternatives::Alternatives;
 pub use clause::{Clause, NEEDS_CONDITIONS, compile};
-pub use datum::{Datum, Look};
+pub use datum::{Datum, Look, Of};
 pub use explain::{Condition, SelectorExplanation};
 pub use fault::{Fault, MAX_FAULTS, Path, shown};
 pub(crate) use index::FixedState;
 pub use index::{Index, MAX_CLAUSES, Rule};
+pub use moment::{MAX_OFFSET_DAYS, Moment, Side, TimeTest};
+pub use network::Network;
 pub use number::Number;
-pub use pattern::{Literal, Node, Pattern, Test, TextTest};
+pub use pattern::{Attribute, Literal, Node, Nodes, Pattern, Test, Tests};
 pub use selection::compile_all;
+pub use text::TextTest;
+pub use version::{MAX_VERSION, Version, VersionRange};
+pub use wildcard::{MAX_GAPS, Wildcard};
 
 pub(crate) use fault::Faults;
 
@@ -64,8 +66,13 @@ pub const MAX_FILTER_BYTES: usize = 64 * 1024;
 /// How deep objects and arrays of a filter may nest.
 pub const MAX_FILTER_DEPTH: usize = 32;
 /// The most keys and operators of one filter together.
-pub const MAX_FILTER_NODES: usize = 10_000;
+pub const MAX_FILTER_NODES: usize = 1_000;
 /// The most values of one array of alternatives, and of one `anything-but`. They are hashed: any number costs one look-up.
 pub const MAX_VALUES: usize = 10_000;
-/// The most operators of one array of alternatives. Each is tried on each value, so this bounds the time of a match.
+/// The most operators of one array of alternatives, those inside others counted. Each is tried on each value, so this bounds
+/// the time of a match.
 pub const MAX_OPERATORS: usize = 64;
+/// The most `wildcard` and `contains` of one filter: each may go through a whole text.
+pub const MAX_SEARCHES: usize = 16;
+/// The most objects of all `$or` of one filter, and filters of all arrays of CloudEvents: each may ask for the same field again.
+pub const MAX_OR: usize = 64;

@@ -1,0 +1,92 @@
+//! Which named difference a generated pair or pattern falls under, if any: by its form, not by the answers.
+
+use serde_json::Value;
+
+/// Of a pattern that both accept and an event.
+pub fn difference(pattern: &Value, event: &Value) -> Option<&'static str> {
+    let inside_arrays =
+        |name: &str| event.get(name).is_some_and(Value::is_array) && asks_for_absence(pattern.get(name));
+    if inside_arrays("d") || inside_arrays("s") {
+        return Some("absence inside arrays of objects");
+    }
+    if pattern.to_string().contains(r#""cidr""#) && has_a_number(event) {
+        return Some("numbers under cidr");
+    }
+    if a_wildcard_beside_ignored_case(pattern) {
+        return Some("a wildcard beside an operator that ignores case");
+    }
+    if pattern.get("$or").is_some_and(several_ask_for_one_field) {
+        return Some("a field in several objects of `$or`");
+    }
+    None
+}
+
+fn a_wildcard_beside_ignored_case(pattern: &Value) -> bool {
+    match pattern {
+        Value::Array(values) => {
+            let text = pattern.to_string();
+            (text.contains(r#""wildcard":"#) && text.contains(r#""equals-ignore-case":"#))
+                || values.iter().any(a_wildcard_beside_ignored_case)
+        }
+        Value::Object(fields) => fields.values().any(a_wildcard_beside_ignored_case),
+        _ => false,
+    }
+}
+
+fn several_ask_for_one_field(or: &Value) -> bool {
+    let objects: Vec<_> = or.as_array().into_iter().flatten().filter_map(Value::as_object).collect();
+    let named = |name: &String| objects.iter().filter(|object| object.contains_key(name)).count() > 1;
+    objects.iter().any(|object| object.keys().any(named))
+}
+
+fn has_a_number(value: &Value) -> bool {
+    match value {
+        Value::Array(values) => values.iter().any(has_a_number),
+        Value::Object(fields) => fields.values().any(has_a_number),
+        value => value.is_number(),
+    }
+}
+
+fn asks_for_absence(pattern: Option<&Value>) -> bool {
+    match pattern {
+        Some(Value::Object(fields)) => {
+            fields.get("exists") == Some(&Value::Bool(false))
+                || fields.values().any(|value| asks_for_absence(Some(value)))
+        }
+        Some(Value::Array(values)) => values.iter().any(|value| asks_for_absence(Some(value))),
+        _ => false,
+    }
+}
+
+/// Of a pattern that one of them refuses.
+pub fn form(pattern: &str) -> Option<&'static str> {
+    let pattern: Value = serde_json::from_str(pattern).ok()?;
+    if pattern.as_object().is_some_and(|fields| fields.is_empty()) {
+        return Some("the empty filter");
+    }
+    within(&pattern)
+}
+
+fn within(value: &Value) -> Option<&'static str> {
+    match value {
+        Value::Array(values) => values.iter().find_map(within),
+        Value::Object(fields) => {
+            fields.iter().find_map(|(name, value)| of_operator(name, value).or_else(|| within(value)))
+        }
+        _ => None,
+    }
+}
+
+fn of_operator(name: &str, argument: &Value) -> Option<&'static str> {
+    let kinds = |values: &[Value]| (values.iter().all(Value::is_string), values.iter().all(Value::is_number));
+    match (name, argument) {
+        ("$or", Value::Array(objects)) if objects.len() > 1 && objects.iter().all(Value::is_object) => None,
+        ("$or", _) => Some("`$or` of anything but several objects"),
+        ("anything-but", Value::Array(values)) if kinds(values) == (false, false) => Some("anything-but of any values"),
+        ("prefix" | "suffix" | "equals-ignore-case" | "wildcard", Value::Array(texts)) if texts.is_empty() => {
+            Some("nothing excluded")
+        }
+        ("anything-but", Value::Null | Value::Bool(_)) => Some("anything-but of any values"),
+        _ => None,
+    }
+}
