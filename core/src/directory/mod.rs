@@ -186,6 +186,12 @@ impl Directory {
         self.version = self.version.max(offset);
     }
 
+    /// Makes ready for readers what was folded since the last time: matching gives the same before and after, and is faster
+    /// after.
+    pub fn settle(&mut self) {
+        self.index.settle();
+    }
+
     /// The offset up to which, exclusively, the topic is folded: the index version.
     pub fn version(&self) -> i64 {
         self.version

@@ -2,11 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{
-    Alternatives, Datum, Fault, Faults, Literal, Look, Node, Path, Pattern, Test,
-    candidates::{self, Access},
-    shown,
-};
+use super::{Alternatives, Datum, Fault, Faults, Literal, Look, Node, Path, Pattern, Test, shown};
 use crate::{
     catalog::{Catalog, EventType, FilterKind, FilterSpec},
     domain::{EventSelector, TypeSelector},
@@ -107,13 +103,6 @@ impl Clause {
     pub fn matches<'a>(&self, data: impl Datum<'a>) -> bool {
         self.root.hold(Some(data))
     }
-
-    /// The fields by which an event that cannot match is told apart.
-    pub(super) fn accesses(&self) -> Vec<Access<'_>> {
-        let mut accesses = Vec::new();
-        self.root.accesses(&mut Vec::new(), &mut accesses);
-        accesses
-    }
 }
 
 // === impl Branch ===
@@ -141,20 +130,6 @@ impl Branch {
             self.inner.len() - 1
         });
         self.inner[place].1.at(rest)
-    }
-
-    fn accesses<'c>(&'c self, path: &mut Vec<&'c str>, found: &mut Vec<Access<'c>>) {
-        for leaf in &self.leaves {
-            if let Some(texts) = leaf.alternatives.only_texts(candidates::MAX_TEXTS) {
-                let path = path.iter().copied().chain([&*leaf.field]).map(Into::into).collect();
-                found.push(Access { path, texts });
-            }
-        }
-        for (name, branch) in &self.inner {
-            path.push(name);
-            branch.accesses(path, found);
-            path.pop();
-        }
     }
 
     fn hold<'a, D: Datum<'a>>(&self, object: Option<D>) -> bool {

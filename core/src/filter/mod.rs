@@ -14,8 +14,7 @@
 //!   reference that every faster engine must agree with.
 //! - [`Clause`]s → [`Rule`]: a subscription and its clauses, any of which may match. A selector of several types (a category,
 //!   everything critical) makes a clause for each.
-//! - [`Rule`]s → [`Index`]: by team and event type, and by the texts that a field must have. Afterwards an event meets those only
-//!   of its own team that it can match.
+//! - [`Rule`]s → [`Index`]: by team and event type, and there field by field. Afterwards one look at each field tells all the rules that match.
 //!
 //! [`Clause::explain`] tells condition by condition why a clause matched or did not; [`Fault`] says what is wrong with a
 //! filter; [`Number`] is how numbers compare.
@@ -35,8 +34,9 @@
 //! - Case is ignored by Unicode's simple lower-case mapping, character by character: `İ` is `i`, `ß` is not `ss`.
 //! - A key stands in a JSON object once; of several equal ones the last counts. A dot in a key is a plain character.
 
+use std::hash::{BuildHasherDefault, DefaultHasher};
+
 mod alternatives;
-mod candidates;
 mod clause;
 mod datum;
 mod explain;
@@ -44,6 +44,7 @@ mod fault;
 mod index;
 mod number;
 mod pattern;
+mod rule;
 mod selection;
 
 pub use alternatives::Alternatives;
@@ -51,13 +52,16 @@ pub use clause::{Clause, NEEDS_CONDITIONS, compile};
 pub use datum::{Datum, Look};
 pub use explain::{Condition, SelectorExplanation};
 pub use fault::{Fault, MAX_FAULTS, Path, shown};
-pub(crate) use index::FixedState;
-pub use index::{Index, MAX_CLAUSES, Rule};
+pub use index::{Index, PartitionStats, Scanner, Stats};
 pub use number::Number;
 pub use pattern::{Literal, Node, Pattern, Test, TextTest};
+pub use rule::{MAX_CLAUSES, Rule};
 pub use selection::compile_all;
 
 pub(crate) use fault::Faults;
+
+/// A hasher with fixed keys: the same directory is the same structure everywhere.
+pub(crate) type FixedState = BuildHasherDefault<DefaultHasher>;
 
 /// The most JSON of one filter, in bytes, written without spaces.
 pub const MAX_FILTER_BYTES: usize = 64 * 1024;

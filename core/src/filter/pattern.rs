@@ -49,8 +49,18 @@ pub enum Literal {
     Text(Box<str>),
 }
 
+/// A part of a text that every value has which passes a test: where the index begins to look.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Needle<'a> {
+    Begins(&'a str),
+    Ends(&'a str),
+    Contains(&'a str),
+    /// Nothing can be said.
+    Nothing,
+}
+
 /// A comparison of strings. Where case is ignored, the text is held in lower case already.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TextTest {
     Prefix(Box<str>),
     Suffix(Box<str>),
@@ -357,6 +367,16 @@ impl TextTest {
             TextTest::Suffix(_) | TextTest::SuffixIgnoreCase(_) => "suffix",
             TextTest::Contains(_) | TextTest::ContainsIgnoreCase(_) => "contains",
             TextTest::EqualsIgnoreCase(_) => "equals-ignore-case",
+        }
+    }
+
+    /// What can be looked for instead of trying the test.
+    pub(super) fn needle(&self) -> Needle<'_> {
+        match self {
+            TextTest::Prefix(text) => Needle::Begins(text),
+            TextTest::Suffix(text) => Needle::Ends(text),
+            TextTest::Contains(text) => Needle::Contains(text),
+            _ => Needle::Nothing,
         }
     }
 
