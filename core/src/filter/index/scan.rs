@@ -426,3 +426,154 @@ impl<'e> Source<'e> for OfScan<'e, '_> {
         rule.holds(self.event_type, &*data)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        catalog::Catalog,
+        domain::{DestinationId, Event, EventSelector, Subscription, SubscriptionId, TeamId, TypeSelector},
+        filter::Index,
+    };
+
+    fn index() -> (Index, Vec<Arc<Rule>>) {
+        let filters = [
+            json!({"a": ["x", null, 1, true]}),
+            json!({"a": [{"exists": false}]}),
+            json!({"b": {"a": ["x"], "c": [{"numeric": [">", 0]}]}}),
+            json!({"b": [{"prefix": "x"}, 2]}),
+            json!({"b": {"c": [{"anything-but": "x"}]}}),
+            json!({}),
+        ];
+        let rule = |(number, filter): (usize, Value)| {
+            let filter = filter.as_object().cloned().unwrap_or_default();
+            let subscription = Subscription {
+                team: TeamId::new("acme").unwrap(),
+                id: SubscriptionId::new(&format!("s{number}")).unwrap(),
+                revision: 1,
+                name: None,
+                enabled: true,
+                events: vec![EventSelector { event_type: TypeSelector::Any, filter }],
+                destinations: vec![DestinationId::new("hook").unwrap()],
+            };
+            Arc::new(Rule::compile(Arc::new(subscription), &Catalog::default()).unwrap())
+        };
+        let rules: Vec<_> = filters.into_iter().enumerate().map(rule).collect();
+        (Index::of(rules.iter().cloned()), rules)
+    }
+
+    /// The one door: what is scanned is valid, and matches what plain evaluation of the authority's reading matches.
+    /// Whether it was scanned.
+    fn agree(text: &[u8]) -> Result<bool, String> {
+        let (index, rules) = index();
+        let mut found = Vec::new();
+        if index.matching_json(text, &mut Scanner::new(), &mut found).is_err() {
+            return Ok(false);
+        }
+        let envelope = json::parse(text)
+            .map_err(|poison| format!("{:?} is refused: {poison:?}", String::from_utf8_lossy(text)))?;
+        let (team, event_type) = (envelope["team"].as_str().unwrap(), envelope["type"].as_str().unwrap());
+        let event = Event {
+            team: TeamId::new("acme").unwrap(),
+            id: "1".into(),
+            source: "test".into(),
+            event_type: event_type.into(),
+            time: None,
+            subject: None,
+            data: envelope["data"].clone(),
+        };
+        let expected: Vec<_> =
+            rules.iter().filter(|rule| team == "acme" && rule.matches(&event)).map(Arc::as_ptr).collect();
+        let found: Vec<_> = found.into_iter().map(Arc::as_ptr).collect();
+        if found == expected { Ok(true) } else { Err(format!("{found:?} instead of {expected:?}: {envelope}")) }
+    }
+
+    #[test]
+    fn usual_events_are_scanned() {
+        let texts = [
+            r#"{"team": "acme", "type": "t", "data": {"a": "x", "b": {"a": "x", "c": 1.5e0}}, "more": [1, {"a": "\u00e9"}]}"#,
+            r#"{"data":{"a":[["x"],{}],"b":2,"c":"escaped \" here"},"type":"t","team":"acme"}"#,
+            r#"{"team":"acme","type":"t","data":{}}"#,
+            r#"{"team":"another","type":"t","data":{"a":null}}"#,
+        ];
+        for text in texts {
+            assert_eq!(agree(text.as_bytes()), Ok(true), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_unusual_or_wrong_is_left_to_others() {
+        let texts = [
+            r#"{"team":"acme","type":"t"}"#,
+            r#"{"team":"acme","type":"t","data":{"a":1,"a":2}}"#,
+            r#"{"team":"acme","type":"t","data":{"b":1,"b":{"a":"x"}}}"#,
+            r#"{"team":"acme","type":"t","data":{"b":{"a":"x"},"b":1}}"#,
+            r#"{"team":"acme","type":"t","data":{"b":[{"a":"x"},{"c":1}]}}"#,
+            r#"{"team":"acme","type":"t","data":{"a":"\u0078"}}"#,
+            r#"{"team":"acme","type":"t","data":{"\u0061":"x"}}"#,
+            r#"{"team":"acme","team":"acme","type":"t","data":{}}"#,
+            r#"{"team":"acme","type":"t","data":{},"data":{}}"#,
+            r#"{"team":"acme","type":"t","data":{"z":01}}"#,
+            r#"{"team":"acme","type":"t","data":{"z":"\x"}}"#,
+            r#"{"team":"acme","type":"t","data":{"z":tru}}"#,
+            r#"{"team":"acme","type":"t","data":{"z":[1,]}}"#,
+            r#"{"team":"acme","type":"t","data":{"$serde_json::private::RawValue":"1"}}"#,
+            r#"{"team":"acme","type":"t","data":{}} x"#,
+            r#"{"team":7,"type":"t","data":{}}"#,
+        ];
+        for text in texts {
+            assert_eq!(agree(text.as_bytes()), Ok(false), "{text}");
+        }
+        let deep = format!(r#"{{"team":"acme","type":"t","data":{{"z":{}1{}}}}}"#, "[".repeat(200), "]".repeat(200));
+        assert_eq!(agree(deep.as_bytes()), Ok(false));
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(json!(null)),
+            any::<bool>().prop_map(Value::from),
+            (-2..3).prop_map(Value::from),
+            "[x1\"\\\\é]{0,3}".prop_map(Value::from)
+        ];
+        leaf.prop_recursive(4, 20, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+                prop::collection::vec(("[abc]", inner), 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn scanned_or_left_it_is_the_same(data in prop::collection::vec(("[abc]", value()), 0..4), spaced in any::<bool>()) {
+            let data = Value::Object(data.into_iter().collect());
+            let envelope = json!({"team": "acme", "id": "1", "type": "t", "data": data});
+            let text = if spaced { format!("{envelope:#}") } else { envelope.to_string() };
+            if let Err(difference) = agree(text.as_bytes()) {
+                prop_assert!(false, "{}", difference);
+            }
+        }
+
+        /// One byte of a valid event is another one, or is not there.
+        #[test]
+        fn a_damaged_event_is_never_scanned_as_another(data in value(), place in any::<prop::sample::Index>(), byte in any::<Option<u8>>()) {
+            let mut text = json!({"team": "acme", "type": "t", "data": {"a": data, "b": {"a": "x", "z": [1.5e3, "\n"]}}}).to_string().into_bytes();
+            let place = place.index(text.len());
+            match byte {
+                Some(byte) => text[place] = byte,
+                None => drop(text.remove(place)),
+            }
+            if let Err(difference) = agree(&text) {
+                prop_assert!(false, "{}", difference);
+            }
+        }
+    }
+}
