@@ -1,4 +1,4 @@
-//! Filters held against cases (`filter/*.json`), against their limits, and against properties.
+//! Filters held against cases (`filter/cases/*.json`), against their limits, and against properties.
 //!
 //! Every engine that matches must pass [`check`] for every case.
 
@@ -10,9 +10,10 @@ use serde_json::{Map, Value, json};
 use tidings_core::{
     catalog::{Catalog, builtin_files},
     codec::tape::Tape,
-    domain::{DestinationId, Event, EventSelector, Subscription, SubscriptionId, TeamId, TypeSelector},
+    domain::{DestinationId, Event, EventSelector, Subscription, SubscriptionId, TeamId, Timestamp, TypeSelector},
     filter::{
-        Fault, Index, MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_NODES, MAX_OPERATORS, MAX_VALUES, Rule, compile,
+        Fault, Index, MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_NODES, MAX_OPERATORS, MAX_OR, MAX_SEARCHES,
+        MAX_VALUES, Of, Rule, compile,
     },
 };
 
@@ -23,8 +24,23 @@ struct Case {
     #[serde(rename = "type", default = "any_type")]
     event_type: String,
     filter: Map<String, Value>,
+    /// Its data.
     event: Value,
+    #[serde(default)]
+    attributes: Attributes,
     expected: bool,
+}
+
+/// What a case says of its event beside the data.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Attributes {
+    id: Option<String>,
+    source: Option<String>,
+    #[serde(rename = "type")]
+    event_type: Option<String>,
+    subject: Option<String>,
+    time: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -81,39 +97,56 @@ fn faults_of(event_type: &str, filter: &Map<String, Value>, catalog: &Catalog) -
 }
 
 /// The one door: plain evaluation, of values and of places in a text, explanation and the index must all give `expected`.
-fn check(name: &str, event_type: &str, filter: &Map<String, Value>, data: &Value, expected: bool, catalog: &Catalog) {
+fn check(case: &Case, catalog: &Catalog) {
+    let Case { name, event_type, filter, event: data, attributes, expected } = case;
+    let expected = *expected;
+    let mut event = event(if event_type == "*" { "some.type" } else { event_type }, data);
+    let Attributes { id, source, event_type: named, subject, time } = attributes;
+    id.iter().for_each(|id| event.id = id.as_str().into());
+    source.iter().for_each(|source| event.source = source.as_str().into());
+    named.iter().for_each(|named| event.event_type = named.as_str().into());
+    (event.subject, event.time) = (subject.as_deref().map(Into::into), *time);
+    let event = &event;
     let selector = selector(event_type, filter);
     let clause = compile(&selector, catalog, "events[0]").unwrap_or_else(|faults| panic!("{name}: {}", faults[0]));
-    assert_eq!(clause.matches(data), expected, "{name}");
+    assert_eq!(clause.matches(Of { datum: data, event }), expected, "{name}");
     let (text, mut tape) = (data.to_string(), Tape::new());
-    assert_eq!(clause.matches(tape.read_json(text.as_bytes()).expect("usual JSON")), expected, "{name}, unread");
-    let conditions = clause.explain(data);
+    let datum = tape.read_json(text.as_bytes()).expect("usual JSON");
+    assert_eq!(clause.matches(Of { datum, event }), expected, "{name}, unread");
+    let conditions = clause.explain(data, Some(event));
     assert_eq!(conditions.iter().all(|condition| condition.held), expected, "{name}: {conditions:?}");
     let rule = Arc::new(Rule::compile(subscription("s", vec![selector]), catalog).unwrap());
     let mut index = Index::new();
     index.insert(&rule);
-    let event = event(if event_type == "*" { "some.type" } else { event_type }, data);
-    assert_eq!(index.matching(&event).len(), usize::from(expected), "{name}");
+    assert_eq!(index.matching(event).len(), usize::from(expected), "{name}");
+    assert_eq!(rule.matches(event), expected, "{name}");
 }
 
 #[test]
 fn every_case_matches_as_it_says() {
     let catalog = catalog();
-    let cases: Vec<Case> = serde_json::from_str(include_str!("filter/matching.json")).unwrap();
-    for case in cases {
-        check(&case.name, &case.event_type, &case.filter, &case.event, case.expected, &catalog);
+    for file in [
+        include_str!("filter/cases/eventbridge.json"),
+        include_str!("filter/cases/operators.json"),
+        include_str!("filter/cases/composed.json"),
+        include_str!("filter/cases/dialects.json"),
+    ] {
+        let cases: Vec<Case> = serde_json::from_str(file).unwrap();
+        cases.iter().for_each(|case| check(case, &catalog));
     }
 }
 
 #[test]
 fn every_faulty_filter_is_refused_with_path_found_and_allowed() {
     let catalog = catalog();
-    let cases: Vec<FaultCase> = serde_json::from_str(include_str!("filter/faults.json")).unwrap();
-    for case in cases {
-        let faults: Vec<String> =
-            faults_of(&case.event_type, &case.filter, &catalog).iter().map(Fault::to_string).collect();
-        assert_eq!(faults, case.faults, "{}", case.name);
-    }
+    let cases: Vec<FaultCase> = serde_json::from_str(include_str!("filter/cases/faults.json")).unwrap();
+    let found = |case: &FaultCase| -> Vec<String> {
+        faults_of(&case.event_type, &case.filter, &catalog).iter().map(Fault::to_string).collect()
+    };
+    let wrong: Vec<_> = cases.iter().filter(|case| found(case) != case.faults).collect();
+    let shown =
+        wrong.iter().map(|case| format!("{}:\n  expected {:#?}\n  found {:#?}", case.name, case.faults, found(case)));
+    assert!(wrong.is_empty(), "{}", shown.collect::<Vec<_>>().join("\n"));
 }
 
 #[test]
@@ -131,7 +164,7 @@ fn an_explanation_names_filter_field_condition_and_value() {
     let filter = json!({"licenseType": ["trial", "paid"], "licenseFields": {"seats": [{"numeric": [">", 99]}]}});
     let clause =
         compile(&selector("replicated.customer.created", filter.as_object().unwrap()), &catalog(), "").unwrap();
-    let conditions = clause.explain(&json!({"license_type": "paid", "license_fields": {"seats": 5}}));
+    let conditions = clause.explain(&json!({"license_type": "paid", "license_fields": {"seats": 5}}), None);
     assert_eq!(
         serde_json::to_value(conditions).unwrap(),
         json!([
@@ -145,7 +178,7 @@ fn an_explanation_names_filter_field_condition_and_value() {
 fn an_explanation_of_an_array_shows_the_element_that_came_nearest() {
     let filter = json!({"d": {"a": ["x"], "b": ["y"]}});
     let clause = compile(&selector("*", filter.as_object().unwrap()), &catalog(), "").unwrap();
-    let conditions = clause.explain(&json!({"d": [{"a": "n", "b": "n"}, {"a": "x", "b": "n"}]}));
+    let conditions = clause.explain(&json!({"d": [{"a": "n", "b": "n"}, {"a": "x", "b": "n"}]}), None);
     let shown: Vec<(&str, bool)> = conditions.iter().map(|c| (c.path.as_str(), c.held)).collect();
     assert_eq!(shown, [("d[1].a", true), ("d[1].b", false)]);
 }
@@ -196,6 +229,22 @@ fn operators_are_bounded_because_each_is_tried_on_each_value() {
     refused(&filter_of(operators(MAX_OPERATORS + 1)), MAX_OPERATORS);
     let prefixes: Vec<String> = (0..=MAX_OPERATORS).map(|i| i.to_string()).collect();
     refused(&filter_of(json!([{"anything-but": {"prefix": prefixes}}])), MAX_OPERATORS);
+}
+
+#[test]
+fn what_goes_through_whole_texts_and_what_multiplies_is_bounded() {
+    let searches = |count: usize| Value::from_iter((0..count).map(|i| json!({"wildcard": format!("*{i}*")})));
+    assert!(faults_of("*", &filter_of(searches(MAX_SEARCHES)), &catalog()).is_empty());
+    refused(&filter_of(searches(MAX_SEARCHES + 1)), MAX_SEARCHES);
+    let or = |count: usize| {
+        [("$or".to_owned(), Value::from_iter((0..count).map(|i| json!({"a": [i]}))))].into_iter().collect()
+    };
+    assert!(faults_of("*", &or(MAX_OR), &catalog()).is_empty());
+    refused(&or(MAX_OR + 1), MAX_OR);
+    let inside = json!([{"all": vec![json!({"not": {"prefix": "x"}}); MAX_OPERATORS + 1]}]);
+    refused(&filter_of(inside), MAX_OPERATORS);
+    let deep = (0..MAX_FILTER_DEPTH).fold(json!("x"), |inner, _| json!({"not": inner}));
+    refused(&filter_of(json!([deep])), MAX_FILTER_DEPTH);
 }
 
 #[test]
@@ -250,19 +299,48 @@ fn alternative() -> impl Strategy<Value = Value> {
         1 => prop::collection::vec(literal(), 1..3).prop_map(|values| json!({"anything-but": values})),
         1 => text.prop_map(|text| json!({"prefix": text})),
         1 => text.prop_map(|text| json!({"suffix": {"equals-ignore-case": text}})),
-        1 => text.prop_map(|text| json!({"anything-but": {"prefix": text}})),
+        1 => "[aAbB1é]{1,2}".prop_map(|text| json!({"anything-but": {"prefix": text}})),
         1 => text.prop_map(|text| json!({"equals-ignore-case": text})),
         1 => (-2i64..3).prop_map(|i| json!({"numeric": [">=", i]})),
         1 => (-2i64..3).prop_map(|i| json!({"numeric": [">", i, "<=", i + 1]})),
+        1 => wildcard().prop_map(|text| json!({"wildcard": text})),
+        1 => wildcard().prop_map(|text| json!({"anything-but": {"wildcard": text}})),
+        1 => Just(json!({"semver": "^1.0"})),
+        1 => Just(json!({"cidr": "10.0.0.0/8"})),
+        1 => Just(json!({"before": {"event-time": "+1d"}})),
     ]
 }
 
+fn wildcard() -> impl Strategy<Value = String> {
+    prop::collection::vec(prop_oneof![Just("*"), Just("a"), Just("B"), Just("é")], 0..4)
+        .prop_map(|parts| parts.concat())
+        .prop_filter("no two * in a row", |text| !text.contains("**"))
+}
+
+/// With conditions inside others.
+fn composed() -> impl Strategy<Value = Value> {
+    alternative().prop_recursive(2, 6, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 1..3).prop_map(|all| json!({"all": all})),
+            prop::collection::vec(inner.clone(), 1..3).prop_map(|none| json!({"not": none})),
+            inner.prop_map(|inner| json!({"not": inner})),
+        ]
+    })
+}
+
 fn filter() -> impl Strategy<Value = Map<String, Value>> {
-    let leaf = || prop::collection::vec(alternative(), 1..3).prop_map(Value::Array);
+    let leaf = || prop::collection::vec(composed(), 1..3).prop_map(Value::Array);
     let node = leaf().prop_recursive(3, 8, 2, |inner| {
         prop::collection::vec((name(), inner), 1..3).prop_map(|fields| Value::Object(fields.into_iter().collect()))
     });
-    prop::collection::vec((name(), node), 0..3).prop_map(|fields| fields.into_iter().collect())
+    let fields =
+        || prop::collection::vec((name(), node.clone()), 1..3).prop_map(|f| f.into_iter().collect::<Map<_, _>>());
+    let or = prop::option::weighted(0.3, prop::collection::vec(fields(), 2..4));
+    (prop::collection::vec((name(), node.clone()), 0..3), or).prop_map(|(fields, or)| {
+        let or =
+            or.map(|alternatives| ("$or".to_owned(), Value::from_iter(alternatives.into_iter().map(Value::Object))));
+        fields.into_iter().chain(or).collect()
+    })
 }
 
 fn arbitrary_json() -> impl Strategy<Value = Value> {
@@ -273,6 +351,13 @@ fn arbitrary_json() -> impl Strategy<Value = Value> {
         Just("exists"),
         Just("anything-but"),
         Just("equals-ignore-case"),
+        Just("wildcard"),
+        Just("all"),
+        Just("not"),
+        Just("$or"),
+        Just("$cloudevents"),
+        Just("$simple"),
+        Just("exact"),
         Just("a"),
         Just(">")
     ];
@@ -307,7 +392,7 @@ proptest! {
     #[test]
     fn explanations_agree_with_matches(filter in filter(), data in data()) {
         let clause = compile(&selector("*", &filter), &Catalog::default(), "").unwrap();
-        let explained = clause.explain(&data).iter().all(|condition| condition.held);
+        let explained = clause.explain(&data, None).iter().all(|condition| condition.held);
         prop_assert_eq!(clause.matches(&data), explained);
     }
 
@@ -341,7 +426,7 @@ proptest! {
         for event_type in ["*", "replicated.customer.created", "no.such.type"] {
             if let Ok(clause) = compile(&selector(event_type, &filter), &Catalog::builtin(), "events[0]") {
                 clause.matches(&data);
-                clause.explain(&data);
+                clause.explain(&data, None);
             }
         }
     }

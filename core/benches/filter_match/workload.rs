@@ -44,12 +44,14 @@ pub enum Profile {
     Nots,
     /// One partition of three ranges each.
     Ranges,
-    /// One partition of three texts in part each.
+    /// One partition of three wildcards each.
     Texts,
     /// One partition in which all ask for the same value, and for one more.
     Hot,
-    /// What hypermatch publishes: one partition, seven conditions each, of which one is rare. Without its wildcard.
+    /// What hypermatch publishes: one partition, conditions on seven fields each, of which one is rare.
     Hypermatch,
+    /// The same without its wildcard.
+    HypermatchPlain,
 }
 
 /// A subscription of one team. Each clause has a type and conditions by the path of their field.
@@ -203,7 +205,7 @@ fn condition(chance: &mut Chance, team: usize, teams: usize) -> (usize, &'static
             let word = chance.pick(&WORDS);
             let test = match chance.below(3) {
                 0 => json!([{"prefix": word[..3]}]),
-                1 => json!([{"contains": format!("-{word}-")}]),
+                1 => json!([{"wildcard": format!("*-{word}-*")}]),
                 _ => json!([{"prefix": format!("{word}-")}]),
             };
             ("customer.name", test)
@@ -254,25 +256,31 @@ fn special(profile: Profile, chance: &mut Chance, number: u64) -> Vec<(&'static 
         Profile::Texts => {
             let (first, second, third) = (word(chance), word(chance), chance.below(1000));
             vec![
-                ("customer.name", json!([{"contains": format!("{first}-{}", &second[..2])}])),
+                ("customer.name", json!([{"wildcard": format!("{first}-*{}-*", &second[second.len() - 2..])}])),
                 (
                     "customer.id",
-                    json!([{"suffix": format!("{third:03}")}, {"prefix": format!("cus-0-{:02}", chance.below(50))}]),
+                    json!([{"wildcard": format!("cus-*{third:03}")}, {"wildcard": format!("cus-0-{:02}*", chance.below(50))}]),
                 ),
-                ("actor.email", json!([{"contains": format!("v{}", chance.below(30))}])),
+                ("actor.email", json!([{"wildcard": format!("dev{}*@team-*.io", chance.below(30))}])),
             ]
         }
         Profile::Hot => vec![
             ("license.type", json!(["paid"])),
             ("customer.id", several(chance, 5, |c| format!("cus-0-{:05}", c.below(60)))),
         ],
-        Profile::Hypermatch => vec![
-            ("env", json!(["prod"])),
-            ("number", json!([(number % 10_000).to_string()])),
-            ("tags", json!(["tag1"])),
-            ("region", json!([{"anything-but": ["moon"]}])),
-            ("type", json!(["app", "database"])),
-        ],
+        Profile::Hypermatch | Profile::HypermatchPlain => {
+            let mut conditions = vec![
+                ("env", json!(["prod"])),
+                ("number", json!([(number % 10_000).to_string()])),
+                ("tags", json!([{"all": ["tag1", "tag2"]}])),
+                ("region", json!([{"anything-but": ["moon"]}])),
+                ("type", json!(["app", "database"])),
+            ];
+            if profile == Profile::Hypermatch {
+                conditions.push(("name", json!([{"wildcard": "*-myapp-*"}])));
+            }
+            conditions
+        }
         _ => conditions(chance, 0, 1),
     }
 }

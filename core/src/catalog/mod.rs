@@ -257,16 +257,43 @@ impl FilterKind {
     /// Operators by their names in a pattern; `equals` is a bare value. A map's values are of any kind.
     pub fn operators(self) -> &'static [&'static str] {
         match self {
-            FilterKind::Text => {
-                &["equals", "anything-but", "prefix", "suffix", "contains", "equals-ignore-case", "exists"]
-            }
-            FilterKind::Number => &["equals", "anything-but", "numeric", "exists"],
-            FilterKind::Boolean => &["equals", "exists"],
+            FilterKind::Text => &[
+                "equals",
+                "anything-but",
+                "prefix",
+                "suffix",
+                "contains",
+                "equals-ignore-case",
+                "wildcard",
+                "cidr",
+                "semver",
+                "before",
+                "after",
+                "exists",
+                "all",
+                "not",
+            ],
+            FilterKind::Number => &["equals", "anything-but", "numeric", "exists", "all", "not"],
+            FilterKind::Boolean => &["equals", "exists", "not"],
             FilterKind::Condition => &["equals"],
-            FilterKind::Enum => &["equals", "anything-but", "exists"],
-            FilterKind::Map => {
-                &["equals", "anything-but", "prefix", "suffix", "contains", "equals-ignore-case", "numeric", "exists"]
-            }
+            FilterKind::Enum => &["equals", "anything-but", "exists", "all", "not"],
+            FilterKind::Map => &[
+                "equals",
+                "anything-but",
+                "prefix",
+                "suffix",
+                "contains",
+                "equals-ignore-case",
+                "wildcard",
+                "cidr",
+                "semver",
+                "before",
+                "after",
+                "numeric",
+                "exists",
+                "all",
+                "not",
+            ],
         }
     }
 

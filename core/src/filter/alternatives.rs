@@ -1,4 +1,4 @@
-//! The alternatives of one field, ready to be tried on a value.
+//! The alternatives of one field, ready to be tried on a value. [`naive`](super::naive) tries them.
 
 use std::{
     collections::HashSet,
@@ -6,19 +6,33 @@ use std::{
     ops::{Bound, RangeBounds},
 };
 
-use super::{Datum, FixedState, Literal, Look, Number, Test, TextTest};
+use super::{FixedState, Literal, Look, Number, Test, TextTest, TimeTest, pattern::Tests};
+use crate::domain::Timestamp;
 
-/// A field holds if one of these accepts one of its values. Values asked for exactly are hashed, whatever their number.
+/// A field holds if one of these accepts one of its values, or if one of those that are [`Composed`] holds. Values asked for
+/// exactly are hashed, whatever their number.
 #[derive(Clone, Debug, Default)]
 pub struct Alternatives {
     equals: Literals,
     /// `{"exists": true}` is among them.
     present: bool,
     /// `{"exists": false}` is among them.
-    absent: bool,
+    pub(super) absent: bool,
     ranges: Box<[(Bound<Number>, Bound<Number>)]>,
     texts: Box<[TextTest]>,
     anything_but: Box<[Excluded]>,
+    /// In a place of its own, because few fields have any.
+    pub(super) composed: Option<Box<Composed>>,
+}
+
+/// Alternatives that need more than a value: the event's time, or what else holds of the field.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Composed {
+    pub times: Box<[TimeTest]>,
+    /// `{"all": […]}`: one of these, all of whose members hold.
+    pub all: Box<[Box<[Alternatives]>]>,
+    /// `{"not": …}`: one of these, which does not hold.
+    pub not: Box<[Alternatives]>,
 }
 
 /// What an `anything-but` names.
@@ -36,6 +50,8 @@ pub(super) struct Literals {
     no: bool,
     numbers: HashSet<Number, FixedState>,
     texts: HashSet<Box<str>, FixedState>,
+    /// The longest of the texts, in bytes: what is longer need not be hashed.
+    longest: usize,
 }
 
 /// A value of the event, its number read once for all comparisons.
@@ -59,6 +75,7 @@ impl Alternatives {
     pub(super) fn new(tests: impl IntoIterator<Item = Test>) -> Alternatives {
         let mut alternatives = Alternatives::default();
         let (mut ranges, mut texts, mut anything_but) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut times, mut all, mut not) = (Vec::new(), Vec::new(), Vec::new());
         for test in tests {
             match test {
                 Test::Equals(literal) => alternatives.equals.insert(literal),
@@ -66,26 +83,46 @@ impl Alternatives {
                 Test::Exists(false) => alternatives.absent = true,
                 Test::Numeric(low, high) => ranges.push((low, high)),
                 Test::Text(test) => texts.push(test),
+                Test::Time(test) => times.push(test),
                 Test::AnythingBut(literals) => anything_but.push(Excluded::Literals(literals.into_iter().collect())),
                 Test::AnythingButText(tests) => anything_but.push(Excluded::Texts(tests.into())),
+                Test::All(conditions) => all.push(conditions.into_iter().map(Alternatives::of).collect()),
+                Test::Not(tests) => not.push(Alternatives::of(tests)),
             }
+        }
+        if !(times.is_empty() && all.is_empty() && not.is_empty()) {
+            alternatives.composed = Some(Box::new(Composed { times: times.into(), all: all.into(), not: not.into() }));
         }
         Alternatives { ranges: ranges.into(), texts: texts.into(), anything_but: anything_but.into(), ..alternatives }
     }
 
-    /// Whether a field holds: `None` is an absent one.
-    pub fn hold<'a>(&self, value: Option<impl Datum<'a>>) -> bool {
-        // Reported by the walk: whether there was any value at all.
-        let mut met = false;
-        let held = value.is_some_and(|value| self.accept_any(value, &mut met));
-        held || (self.absent && !met)
+    pub(super) fn of(tests: Tests) -> Alternatives {
+        Alternatives::new(tests.into_iter().map(|(_, test)| test))
+    }
+
+    /// The conditions of which all must hold, if that is all there is to say.
+    pub(super) fn all_of(&self) -> Option<&[Alternatives]> {
+        let Alternatives { equals, present, absent, ranges, texts, anything_but, composed } = self;
+        let more = *present || *absent || !ranges.is_empty() || !texts.is_empty() || !anything_but.is_empty();
+        match composed.as_deref()? {
+            Composed { times, all, not } if times.is_empty() && not.is_empty() && !more && equals.is_empty() => {
+                match &all[..] {
+                    [all] => Some(all),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
     }
 
     /// The alternatives as the index files them; `None` for what only plain evaluation can tell.
     ///
     /// Whatever is added to the alternatives and not named here must make this `None`.
     pub(super) fn parts(&self) -> Option<Parts<'_>> {
-        let Alternatives { equals, present, absent, ranges, texts, anything_but } = self;
+        let Alternatives { equals, present, absent, ranges, texts, anything_but, composed } = self;
+        if composed.is_some() {
+            return None;
+        }
         let refused = match &anything_but[..] {
             [Excluded::Texts(tests)] => Some(&tests[..]),
             several if several.iter().all(|excluded| matches!(excluded, Excluded::Literals(_))) => None,
@@ -97,17 +134,8 @@ impl Alternatives {
         Some(parts).filter(|_| refused.is_none() || alone)
     }
 
-    fn accept_any<'a>(&self, value: impl Datum<'a>, met: &mut bool) -> bool {
-        let scalar = match Scalar::of(value.look()) {
-            Ok(scalar) => scalar,
-            Err(Look::Array(mut elements)) => return elements.any(|element| self.accept_any(element, met)),
-            Err(_) => return false,
-        };
-        *met = true;
-        self.accept(scalar)
-    }
-
-    fn accept(&self, scalar: Scalar<'_>) -> bool {
+    /// Whether one of them, of those that need no more than a value, accepts this one.
+    pub(super) fn accept(&self, scalar: Scalar<'_>) -> bool {
         self.present
             || self.equals.contain(scalar)
             || self.ranges.iter().any(|range| matches!(scalar, Scalar::Number(Some(number)) if range.contains(&number)))
@@ -180,6 +208,15 @@ impl<'a> Scalar<'a> {
     }
 }
 
+// === impl Composed ===
+
+impl Composed {
+    /// Whether one of those that need the event's time accepts this value.
+    pub(super) fn accept(&self, scalar: Scalar<'_>, event_time: Option<Timestamp>) -> bool {
+        self.times.iter().any(|test| matches!(scalar, Scalar::Text(text) if test.matches(text, event_time)))
+    }
+}
+
 // === impl Excluded ===
 
 impl Excluded {
@@ -201,12 +238,15 @@ impl Literals {
             Literal::Boolean(true) => self.yes = true,
             Literal::Boolean(false) => self.no = true,
             Literal::Number(number) => drop(self.numbers.insert(number)),
-            Literal::Text(text) => drop(self.texts.insert(text)),
+            Literal::Text(text) => {
+                self.longest = self.longest.max(text.len());
+                self.texts.insert(text);
+            }
         }
     }
 
     fn is_empty(&self) -> bool {
-        let Literals { null, yes, no, numbers, texts } = self;
+        let Literals { null, yes, no, numbers, texts, longest: _ } = self;
         !(*null || *yes || *no) && numbers.is_empty() && texts.is_empty()
     }
 
@@ -217,7 +257,7 @@ impl Literals {
             Scalar::Boolean(false) => self.no,
             Scalar::Number(number) => number.is_some_and(|number| self.numbers.contains(&number)),
             Scalar::Text(text) if self.texts.len() <= FEW => self.texts.iter().any(|known| **known == *text),
-            Scalar::Text(text) => self.texts.contains(text),
+            Scalar::Text(text) => text.len() <= self.longest && self.texts.contains(text),
         }
     }
 
@@ -265,6 +305,14 @@ impl fmt::Display for Alternatives {
         parts.extend(self.ranges.iter().map(|(low, high)| range_text(*low, *high)));
         parts.extend(self.texts.iter().map(TextTest::to_string));
         parts.extend(self.anything_but.iter().map(Excluded::to_string));
+        if let Some(Composed { times, all, not }) = self.composed.as_deref() {
+            parts.extend(times.iter().map(TimeTest::to_string));
+            parts.extend(all.iter().map(|all| {
+                let all: Vec<String> = all.iter().map(|condition| format!("({condition})")).collect();
+                all.join(" and ")
+            }));
+            parts.extend(not.iter().map(|not| format!("not ({not})")));
+        }
         parts.extend(self.present.then(|| "is present".to_owned()));
         parts.extend(self.absent.then(|| "is absent".to_owned()));
         f.write_str(&parts.join(" or "))

@@ -1,8 +1,13 @@
-//! One event selector, checked against the catalog and evaluated field by field: the reference for every engine.
+//! One event selector, checked against the catalog: conditions on fields, ready to be [evaluated](super::naive).
 
 use serde_json::{Map, Value};
 
-use super::{Alternatives, Datum, Fault, Faults, Literal, Look, Node, Path, Pattern, Test, shown};
+use super::{
+    Alternatives, Attribute, Fault, Faults, Literal, Node, Path, Pattern, Test,
+    pattern::{Nodes, Tests},
+    read::{CLOUDEVENTS, OR, SIMPLE},
+    shown,
+};
 use crate::{
     catalog::{Catalog, EventType, FilterKind, FilterSpec},
     domain::{EventSelector, TypeSelector},
@@ -23,6 +28,19 @@ pub(super) struct Branch {
     pub leaves: Vec<Leaf>,
     /// By field, each field once.
     pub inner: Vec<(Box<str>, Branch)>,
+    /// What must hold beside these and is no condition on a single field.
+    pub groups: Vec<Group>,
+}
+
+/// A condition on one object that is made of conditions on several fields, or on the event itself.
+#[derive(Clone, Debug)]
+pub(super) enum Group {
+    /// One of these must hold.
+    Any(Vec<Branch>),
+    /// This must not hold; with its place in the filter.
+    Not(Box<str>, Branch),
+    /// The leaf's field is the attribute's name.
+    Attribute(Attribute, Leaf),
 }
 
 /// A condition on one field.
@@ -88,37 +106,55 @@ pub(super) fn of_type(
     let place = Path::Key(&root, "filter");
     let mut faults = Faults::default();
     let pattern = Pattern::read_into(&selector.filter, &place, &mut faults);
-    let mut check = Check { event_type, required, faults: &mut faults };
+    let mut check = Check { event_type, given: Vec::new(), faults: &mut faults };
     check.keys(&selector.filter, &place);
-    let root = check.pattern(pattern, &place);
-    faults.or(Clause { event_type: TypeSelector::Key(event_type.key.as_str().into()), root })
-}
-
-// === impl Clause ===
-
-impl Clause {
-    /// Whether the data passes. The event type is the caller's to compare.
-    ///
-    /// Visits each value under a named field once per condition on it; never backtracks.
-    pub fn matches<'a>(&self, data: impl Datum<'a>) -> bool {
-        self.root.hold(Some(data))
+    let root = check.nodes(pattern.nodes, &place, "", Within::Filter);
+    if required == Required::Asked {
+        check.required(&selector.filter, &place);
     }
+    faults.or(Clause { event_type: TypeSelector::Key(event_type.key.as_str().into()), root })
 }
 
 // === impl Branch ===
 
 impl Branch {
     /// For a selector of any type: filter keys are field names.
-    fn of_fields(nodes: Vec<(String, Node)>, parent: &str) -> Branch {
+    fn of_fields(nodes: Nodes, parent: &str) -> Branch {
         let mut branch = Branch::default();
         for (key, node) in nodes {
-            let filter = if parent.is_empty() { key.clone() } else { format!("{parent}.{key}") };
+            let label = label(parent, &key);
             match node {
-                Node::Branch(inner) => branch.inner.push((key.into(), Branch::of_fields(inner, &filter))),
-                Node::Leaf(tests) => branch.leaves.push(Leaf::new(filter, &key, tests)),
+                Node::Branch(inner) => branch.at(std::slice::from_ref(&key)).absorb(Branch::of_fields(inner, &label)),
+                Node::Leaf(tests) => branch.leaves.push(Leaf::new(label, &key, tests)),
+                Node::Attribute(attribute, tests) => branch.attribute(attribute, label, tests),
+                Node::Any(alternatives) => {
+                    let alternatives = places(alternatives, &label);
+                    let alternatives = alternatives.map(|(nodes, label)| Branch::of_fields(nodes, &label)).collect();
+                    branch.groups.push(Group::Any(alternatives));
+                }
+                Node::All(all) => {
+                    places(all, &label).for_each(|(nodes, label)| branch.absorb(Branch::of_fields(nodes, &label)));
+                }
+                Node::Not(nodes) => {
+                    let inner = Branch::of_fields(nodes, &label);
+                    branch.groups.push(Group::Not(label.into(), inner));
+                }
             }
         }
         branch
+    }
+
+    fn attribute(&mut self, attribute: Attribute, label: String, tests: Tests) {
+        self.groups.push(Group::Attribute(attribute, Leaf::new(label, attribute.as_str(), tests)));
+    }
+
+    /// Adds another's conditions: then those of both must hold.
+    fn absorb(&mut self, other: Branch) {
+        self.leaves.extend(other.leaves);
+        for (field, inner) in other.inner {
+            self.at(&[field.into()]).absorb(inner);
+        }
+        self.groups.extend(other.groups);
     }
 
     /// The branch at a path of fields, made where it is missing.
@@ -131,117 +167,185 @@ impl Branch {
         });
         self.inner[place].1.at(rest)
     }
-
-    fn hold<'a, D: Datum<'a>>(&self, object: Option<D>) -> bool {
-        let field = |name: &str| object.and_then(|object| object.member(name));
-        self.leaves.iter().all(|leaf| leaf.alternatives.hold(field(&leaf.field)))
-            && self.inner.iter().all(|(name, branch)| branch.hold_in(field(name)))
-    }
-
-    /// An array stands for its objects, one of which must hold; without any object the fields are absent.
-    fn hold_in<'a, D: Datum<'a>>(&self, value: Option<D>) -> bool {
-        let mut met = false;
-        let held = value.is_some_and(|value| self.hold_in_any(value, &mut met));
-        held || (!met && self.hold(None::<D>))
-    }
-
-    fn hold_in_any<'a, D: Datum<'a>>(&self, value: D, met: &mut bool) -> bool {
-        match value.look() {
-            Look::Array(mut elements) => elements.any(|element| self.hold_in_any(element, met)),
-            Look::Object => {
-                *met = true;
-                self.hold(Some(value))
-            }
-            _ => false,
-        }
-    }
 }
 
 // === impl Leaf ===
 
 impl Leaf {
-    fn new(filter: String, field: &str, tests: Vec<(usize, Test)>) -> Leaf {
-        let alternatives = Alternatives::new(tests.into_iter().map(|(_, test)| test));
-        Leaf { filter: filter.into(), field: field.into(), alternatives }
+    fn new(filter: String, field: &str, tests: Tests) -> Leaf {
+        Leaf { filter: filter.into(), field: field.into(), alternatives: Alternatives::of(tests) }
     }
+}
+
+/// A condition's place in the filter, for people.
+fn label(parent: &str, key: &str) -> String {
+    if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") }
+}
+
+/// Each of several, with its place.
+fn places<'a>(several: Vec<Nodes>, parent: &'a str) -> impl Iterator<Item = (Nodes, String)> + 'a {
+    several.into_iter().enumerate().map(move |(i, nodes)| (nodes, format!("{parent}[{i}]")))
 }
 
 /// Holds a pattern against what the event type offers.
 struct Check<'a> {
     event_type: &'a EventType,
-    required: Required,
+    /// Keys of filters that every way through the pattern has.
+    given: Vec<&'a str>,
     faults: &'a mut Faults,
+}
+
+/// Where nodes stand, and so what their keys are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Within {
+    /// At the top of the filter: keys are filters' keys, which [`Check::keys`] has looked at.
+    Filter,
+    /// Under another dialect: a filter may be named by its field too.
+    Dialect,
+    /// In one of several alternatives.
+    Choice { by_field: bool },
 }
 
 // === impl Check ===
 
-impl Check<'_> {
+impl<'a> Check<'a> {
     /// Judged by the keys as written: a key whose pattern is faulty is there all the same.
     fn keys(&mut self, filter: &Map<String, Value>, place: &Path<'_>) {
-        let offered: Vec<&str> = self.event_type.filters.iter().map(|spec| spec.key.as_str()).collect();
-        for key in filter.keys().filter(|key| !offered.contains(&key.as_str())) {
-            let allowed = if offered.is_empty() { "no filters".to_owned() } else { offered.join(", ") };
-            self.faults.add(&Path::Key(place, key), "a filter that this event type does not offer", allowed);
+        let unknown = |key: &&String| self.event_type.filter(key).is_none() && !is_composed(key);
+        for key in filter.keys().filter(unknown).collect::<Vec<_>>() {
+            self.unknown(&Path::Key(place, key));
         }
-        for spec in &self.event_type.filters {
-            let required = spec.required && self.required == Required::Asked;
+        for spec in self.event_type.filters.iter().filter(|spec| spec.kind == FilterKind::Condition) {
+            self.condition(spec, filter.get(&spec.key), place);
+        }
+    }
+
+    fn unknown(&mut self, place: &Path<'_>) {
+        let offered: Vec<&str> = self.event_type.filters.iter().map(|spec| spec.key.as_str()).collect();
+        let allowed = if offered.is_empty() { "no filters".to_owned() } else { offered.join(", ") };
+        self.faults.add(place, "a filter that this event type does not offer", allowed);
+    }
+
+    fn required(&mut self, filter: &Map<String, Value>, place: &Path<'_>) {
+        for spec in self.event_type.filters.iter().filter(|spec| spec.required) {
+            let given = filter.contains_key(&spec.key) || self.given.contains(&spec.key.as_str());
             if spec.kind == FilterKind::Condition {
-                self.condition(spec, filter.get(&spec.key), required, place);
-            } else if required && !filter.contains_key(&spec.key) {
+                self.required_condition(spec, place);
+            } else if !given {
                 self.faults.add(&Path::Key(place, &spec.key), "nothing", format!("required: {}", values_of(spec)));
             }
         }
     }
 
-    /// Refused, given or required: nothing here could hold it. To give what holds anyhow is to ask for nothing.
-    fn condition(&mut self, spec: &FilterSpec, given: Option<&Value>, required: bool, place: &Path<'_>) {
+    /// Refused where it is given: nothing here could hold it. To give what holds anyhow is to ask for nothing.
+    fn condition(&mut self, spec: &FilterSpec, given: Option<&Value>, place: &Path<'_>) {
         let is_default = given.is_some_and(|given| {
             given.as_array().is_some_and(|given| given.len() == 1 && given.first() == spec.default.as_ref())
         });
-        if (given.is_none() || is_default) && !required {
-            return;
+        if given.is_some() && !is_default && !spec.required {
+            self.refused_condition(spec, &Path::Key(place, &spec.key));
         }
-        let found = format!("a condition over time or state ({NEEDS_CONDITIONS})");
+    }
+
+    fn refused_condition(&mut self, spec: &FilterSpec, place: &Path<'_>) {
         let allowed = match &spec.default {
-            _ if required => "none yet: this event type cannot be subscribed to by name".to_owned(),
             Some(default) => format!("{default}, which holds without it, or no such filter"),
             None => "no such filter".to_owned(),
         };
+        self.faults.add(place, format!("a condition over time or state ({NEEDS_CONDITIONS})"), allowed);
+    }
+
+    fn required_condition(&mut self, spec: &FilterSpec, place: &Path<'_>) {
+        let found = format!("a condition over time or state ({NEEDS_CONDITIONS})");
+        let allowed = "none yet: this event type cannot be subscribed to by name";
         self.faults.add(&Path::Key(place, &spec.key), found, allowed);
     }
 
-    fn pattern(&mut self, pattern: Pattern, place: &Path<'_>) -> Branch {
-        let mut root = Branch::default();
-        for (key, node) in pattern.nodes {
-            let spec = self.event_type.filter(&key).filter(|spec| spec.kind != FilterKind::Condition);
-            let Some(spec) = spec else { continue };
-            let place = Path::Key(place, &key);
-            match (spec.kind, node) {
-                (FilterKind::Map, Node::Branch(entries)) => {
-                    for (name, node) in entries {
-                        let place = Path::Key(&place, &name);
-                        match node {
-                            Node::Leaf(tests) => {
-                                self.leaf(spec, &tests, &place);
-                                root.at(&spec.field).leaves.push(Leaf::new(format!("{key}.{name}"), &name, tests));
-                            }
-                            Node::Branch(_) => self.faults.add(&place, "an object", "an array of alternatives"),
-                        }
+    fn nodes(&mut self, nodes: Nodes, place: &Path<'_>, parent: &str, within: Within) -> Branch {
+        let mut branch = Branch::default();
+        let choice = Within::Choice { by_field: matches!(within, Within::Dialect | Within::Choice { by_field: true }) };
+        for (key, node) in nodes {
+            let (place, label) = (Path::Key(place, &key), label(parent, &key));
+            match node {
+                Node::Attribute(attribute, tests) => branch.attribute(attribute, label, tests),
+                Node::Any(several) => {
+                    let mut alternatives = Vec::with_capacity(several.len());
+                    for (i, (nodes, label)) in places(several, &label).enumerate() {
+                        alternatives.push(self.nodes(nodes, &Path::Index(&place, i), &label, choice));
+                    }
+                    branch.groups.push(Group::Any(alternatives));
+                }
+                Node::All(several) => {
+                    let inside = if within == Within::Filter { Within::Dialect } else { within };
+                    for (i, (nodes, label)) in places(several, &label).enumerate() {
+                        branch.absorb(self.nodes(nodes, &Path::Index(&place, i), &label, inside));
                     }
                 }
-                (FilterKind::Map, Node::Leaf(_)) => {
-                    self.faults.add(&place, "an array", r#"an object of arrays: {"<name>": [alternatives]}"#);
+                Node::Not(nodes) => {
+                    let inner = self.nodes(nodes, &place, &label, choice);
+                    branch.groups.push(Group::Not(label.into(), inner));
                 }
-                (_, Node::Branch(_)) => self.faults.add(&place, "an object", "an array of alternatives"),
-                (_, Node::Leaf(tests)) => {
-                    self.leaf(spec, &tests, &place);
-                    // The catalog refuses a filter without a field; were there one, the condition would be on "".
-                    let (field, parents) = spec.field.split_last().map_or(("", &[][..]), |(f, p)| (f.as_str(), p));
-                    root.at(parents).leaves.push(Leaf::new(key.clone(), field, tests));
-                }
+                Node::Leaf(_) | Node::Branch(_) => self.filter(&key, node, &place, label, within, &mut branch),
             }
         }
-        root
+        branch
+    }
+
+    /// One filter of the event type, by its key.
+    fn filter(&mut self, key: &str, node: Node, place: &Path<'_>, label: String, within: Within, branch: &mut Branch) {
+        let by_field = matches!(within, Within::Dialect | Within::Choice { by_field: true });
+        let of_field = |spec: &&FilterSpec| by_field && !spec.field.is_empty() && spec.field.join(".") == key;
+        let event_type = self.event_type;
+        let spec = event_type.filter(key).or_else(|| event_type.filters.iter().find(of_field));
+        let spec = match spec {
+            // Looked at as they were written.
+            _ if within == Within::Filter && spec.is_none_or(|spec| spec.kind == FilterKind::Condition) => return,
+            None => return self.unknown(place),
+            Some(spec) if spec.kind == FilterKind::Condition => return self.refused_condition(spec, place),
+            Some(spec) => spec,
+        };
+        if !matches!(within, Within::Choice { .. }) {
+            self.given.push(&spec.key);
+        }
+        match (spec.kind, node) {
+            (FilterKind::Map, Node::Branch(entries)) => {
+                let entries = self.entries(spec, entries, place, &label);
+                branch.at(&spec.field).absorb(entries);
+            }
+            (FilterKind::Map, _) => {
+                self.faults.add(place, "an array", r#"an object of arrays: {"<name>": [alternatives]}"#);
+            }
+            (_, Node::Leaf(tests)) => {
+                self.leaf(spec, &tests, place);
+                // The catalog refuses a filter without a field; were there one, the condition would be on "".
+                let (field, parents) = spec.field.split_last().map_or(("", &[][..]), |(f, p)| (f.as_str(), p));
+                branch.at(parents).leaves.push(Leaf::new(label, field, tests));
+            }
+            (_, _) => self.faults.add(place, "an object", "an array of alternatives"),
+        }
+    }
+
+    /// The entries of a map.
+    fn entries(&mut self, spec: &FilterSpec, entries: Nodes, place: &Path<'_>, parent: &str) -> Branch {
+        let mut branch = Branch::default();
+        for (name, node) in entries {
+            let (place, label) = (Path::Key(place, &name), label(parent, &name));
+            match node {
+                Node::Leaf(tests) => {
+                    self.leaf(spec, &tests, &place);
+                    branch.leaves.push(Leaf::new(label, &name, tests));
+                }
+                Node::Any(several) => {
+                    let mut alternatives = Vec::with_capacity(several.len());
+                    for (i, (entries, label)) in places(several, &label).enumerate() {
+                        alternatives.push(self.entries(spec, entries, &Path::Index(&place, i), &label));
+                    }
+                    branch.groups.push(Group::Any(alternatives));
+                }
+                _ => self.faults.add(&place, "an object", "an array of alternatives"),
+            }
+        }
+        branch
     }
 
     fn leaf(&mut self, spec: &FilterSpec, tests: &[(usize, Test)], place: &Path<'_>) {
@@ -249,21 +353,28 @@ impl Check<'_> {
             self.faults.add(place, format!("{} alternatives", tests.len()), "one");
         }
         for (i, test) in tests {
-            let place = Path::Index(place, *i);
-            if !spec.allows(test.operator()) {
-                self.faults.add(&place, test.operator(), offered_operators(spec));
-                continue;
-            }
-            match test {
-                Test::Equals(literal) => self.literal(spec, literal, &place),
-                Test::AnythingBut(literals) => literals.iter().for_each(|literal| self.literal(spec, literal, &place)),
-                Test::AnythingButText(tests) => {
-                    for test in tests.iter().filter(|test| !spec.allows(test.operator())) {
-                        self.faults.add(&place, test.operator(), offered_operators(spec));
-                    }
+            self.test(spec, test, &Path::Index(place, *i));
+        }
+    }
+
+    fn test(&mut self, spec: &FilterSpec, test: &Test, place: &Path<'_>) {
+        if !spec.allows(test.operator()) {
+            self.faults.add(place, test.operator(), offered_operators(spec));
+            return;
+        }
+        match test {
+            Test::Equals(literal) => self.literal(spec, literal, place),
+            Test::AnythingBut(literals) => literals.iter().for_each(|literal| self.literal(spec, literal, place)),
+            Test::AnythingButText(tests) => {
+                for test in tests.iter().filter(|test| !spec.allows(test.operator())) {
+                    self.faults.add(place, test.operator(), offered_operators(spec));
                 }
-                Test::Exists(_) | Test::Numeric(..) | Test::Text(_) => {}
             }
+            Test::All(conditions) => {
+                conditions.iter().flatten().for_each(|(_, test)| self.test(spec, test, place));
+            }
+            Test::Not(tests) => tests.iter().for_each(|(_, test)| self.test(spec, test, place)),
+            Test::Exists(_) | Test::Numeric(..) | Test::Text(_) | Test::Time(_) => {}
         }
     }
 
@@ -299,6 +410,10 @@ impl Literal {
             _ => false,
         }
     }
+}
+
+fn is_composed(key: &str) -> bool {
+    matches!(key, OR | CLOUDEVENTS | SIMPLE)
 }
 
 /// What may stand as a value, for people: `paid, trial` or `a number`.

@@ -3,7 +3,10 @@
 use serde_json::Value;
 
 use super::Number;
-use crate::codec::tape::{self, Kind, View};
+use crate::{
+    codec::tape::{self, Kind, View},
+    domain::Event,
+};
 
 /// A value of an event's data, or the data itself. Copied freely: it is a reference or a place.
 pub trait Datum<'a>: Copy {
@@ -13,6 +16,23 @@ pub trait Datum<'a>: Copy {
 
     /// The field of that name; `None` if there is none, or if this is no object. Of equal names the last counts.
     fn member(self, name: &str) -> Option<Self>;
+
+    /// The event whose data this is, where it is known: some conditions ask for its time or its attributes.
+    fn event(&self) -> Option<&Event>;
+}
+
+/// Data with the event that it belongs to. The event's own data is not looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Of<'e, D> {
+    pub datum: D,
+    pub event: &'e Event,
+}
+
+/// The elements of an array, each with the event.
+#[derive(Clone, Debug)]
+pub struct ElementsOf<'e, Elements> {
+    elements: Elements,
+    event: &'e Event,
 }
 
 /// What a value is. The fields of an object are asked for by name.
@@ -44,6 +64,10 @@ impl<'a> Datum<'a> for &'a Value {
     fn member(self, name: &str) -> Option<&'a Value> {
         self.as_object()?.get(name)
     }
+
+    fn event(&self) -> Option<&Event> {
+        None
+    }
 }
 
 impl<'a> Datum<'a> for View<'a> {
@@ -62,5 +86,60 @@ impl<'a> Datum<'a> for View<'a> {
 
     fn member(self, name: &str) -> Option<View<'a>> {
         View::member(self, name)
+    }
+
+    fn event(&self) -> Option<&Event> {
+        None
+    }
+}
+
+impl<'a, 'e, D: Datum<'a>> Datum<'a> for Of<'e, D> {
+    type Elements = ElementsOf<'e, D::Elements>;
+
+    fn look(self) -> Look<'a, Self::Elements> {
+        match self.datum.look() {
+            Look::Null => Look::Null,
+            Look::Boolean(boolean) => Look::Boolean(boolean),
+            Look::Number(number) => Look::Number(number),
+            Look::Text(text) => Look::Text(text),
+            Look::Array(elements) => Look::Array(ElementsOf { elements, event: self.event }),
+            Look::Object => Look::Object,
+        }
+    }
+
+    fn member(self, name: &str) -> Option<Self> {
+        Some(Of { datum: self.datum.member(name)?, event: self.event })
+    }
+
+    fn event(&self) -> Option<&Event> {
+        Some(self.event)
+    }
+}
+
+impl<'e, Elements: Iterator> Iterator for ElementsOf<'e, Elements> {
+    type Item = Of<'e, Elements::Item>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(Of { datum: self.elements.next()?, event: self.event })
+    }
+}
+
+/// A text that stands in no document.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plain<'a>(pub &'a str);
+
+impl<'a> Datum<'a> for Plain<'a> {
+    type Elements = std::iter::Empty<Plain<'a>>;
+
+    fn look(self) -> Look<'a, Self::Elements> {
+        Look::Text(self.0)
+    }
+
+    fn member(self, _: &str) -> Option<Plain<'a>> {
+        None
+    }
+
+    fn event(&self) -> Option<&Event> {
+        None
     }
 }

@@ -1,13 +1,16 @@
 //! Why a clause matched an event's data or did not, condition by condition.
 
+use std::fmt;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
     Clause, Path,
-    clause::{Branch, Leaf},
+    clause::{Branch, Group, Leaf},
+    datum::Of,
 };
-use crate::domain::TypeSelector;
+use crate::domain::{Event, TypeSelector};
 
 /// One condition of a clause, tried on an event.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,49 +38,57 @@ pub struct SelectorExplanation {
 }
 
 impl Clause {
-    /// Every condition, in the order of the filter as far as conditions on one object stand together.
+    /// Every condition, in the order of the filter as far as conditions on one object stand together. `event` is the one
+    /// whose data it is, where there is one: its own data is not looked at.
     ///
     /// The data matches if and only if all of them held. Where an array of objects is looked at, the conditions are
-    /// those on the element that came nearest.
-    pub fn explain(&self, data: &Value) -> Vec<Condition> {
-        self.root.explain(data.as_object(), &Path::Root(""))
+    /// those on the element that came nearest; of several alternatives, those of the nearest one.
+    pub fn explain(&self, data: &Value, event: Option<&Event>) -> Vec<Condition> {
+        self.root.explain(data.as_object(), event, &Path::Root(""))
     }
+}
+
+/// Of several lists of conditions, the first with the fewest that did not hold.
+fn nearest(several: impl Iterator<Item = Vec<Condition>>) -> Option<Vec<Condition>> {
+    several.min_by_key(|conditions| conditions.iter().filter(|condition| !condition.held).count())
 }
 
 // === impl Branch ===
 
 impl Branch {
-    fn explain(&self, object: Option<&Map<String, Value>>, path: &Path<'_>) -> Vec<Condition> {
+    fn explain(&self, object: Option<&Map<String, Value>>, event: Option<&Event>, path: &Path<'_>) -> Vec<Condition> {
         let field = |name: &str| object.and_then(|object| object.get(name));
-        let mut conditions: Vec<Condition> =
-            self.leaves.iter().map(|leaf| leaf.explain(field(&leaf.field), &Path::Key(path, &leaf.field))).collect();
+        let leaf = |leaf: &Leaf| leaf.explain(field(&leaf.field), event, &Path::Key(path, &leaf.field));
+        let mut conditions: Vec<Condition> = self.leaves.iter().map(leaf).collect();
         for (name, branch) in &self.inner {
-            conditions.extend(branch.explain_in(field(name), &Path::Key(path, name)));
+            conditions.extend(branch.explain_in(field(name), event, &Path::Key(path, name)));
+        }
+        for group in &self.groups {
+            conditions.extend(group.explain(object, event, path));
         }
         conditions
     }
 
-    fn explain_in(&self, value: Option<&Value>, path: &Path<'_>) -> Vec<Condition> {
-        let mut nearest = None;
+    fn explain_in(&self, value: Option<&Value>, event: Option<&Event>, path: &Path<'_>) -> Vec<Condition> {
+        let mut elements = Vec::new();
         if let Some(value) = value {
-            self.explain_nearest(value, path, &mut nearest);
+            self.explain_each(value, event, path, &mut elements);
         }
-        nearest.unwrap_or_else(|| self.explain(None, path))
+        nearest(elements.into_iter()).unwrap_or_else(|| self.explain(None, event, path))
     }
 
-    /// The first of the elements with the fewest conditions that did not hold.
-    fn explain_nearest(&self, value: &Value, path: &Path<'_>, nearest: &mut Option<Vec<Condition>>) {
+    fn explain_each(&self, value: &Value, event: Option<&Event>, path: &Path<'_>, each: &mut Vec<Vec<Condition>>) {
         match value {
             Value::Array(elements) => {
                 for (i, element) in elements.iter().enumerate() {
-                    self.explain_nearest(element, &Path::Index(path, i), nearest);
+                    self.explain_each(element, event, &Path::Index(path, i), each);
                 }
             }
             Value::Object(object) => {
-                let conditions = self.explain(Some(object), path);
-                let failed = |conditions: &[Condition]| conditions.iter().filter(|c| !c.held).count();
-                if nearest.as_ref().is_none_or(|before| failed(&conditions) < failed(before)) {
-                    *nearest = Some(conditions);
+                each.push(self.explain(Some(object), event, path));
+                if each.len() == 2 {
+                    // Never more than the nearest one so far and the next.
+                    *each = nearest(each.drain(..)).into_iter().collect();
                 }
             }
             _ => {}
@@ -85,16 +96,72 @@ impl Branch {
     }
 }
 
+// === impl Group ===
+
+impl Group {
+    fn explain(&self, object: Option<&Map<String, Value>>, event: Option<&Event>, path: &Path<'_>) -> Vec<Condition> {
+        match self {
+            Group::Any(alternatives) => {
+                nearest(alternatives.iter().map(|branch| branch.explain(object, event, path))).unwrap_or_default()
+            }
+            Group::Not(filter, branch) => {
+                let inner = branch.explain(object, event, path);
+                vec![Condition {
+                    filter: filter.to_string(),
+                    path: path.to_string(),
+                    condition: format!("not ({branch})"),
+                    found: None,
+                    held: !inner.iter().all(|condition| condition.held),
+                }]
+            }
+            Group::Attribute(attribute, leaf) => vec![Condition {
+                filter: leaf.filter.to_string(),
+                path: attribute.as_str().to_owned(),
+                condition: leaf.alternatives.to_string(),
+                found: event.and_then(|event| attribute.of_event(event)).map(|text| Value::String(text.into_owned())),
+                held: leaf.hold_of(*attribute, event),
+            }],
+        }
+    }
+}
+
 // === impl Leaf ===
 
 impl Leaf {
-    fn explain(&self, value: Option<&Value>, path: &Path<'_>) -> Condition {
+    fn explain(&self, value: Option<&Value>, event: Option<&Event>, path: &Path<'_>) -> Condition {
         Condition {
             filter: self.filter.to_string(),
             path: path.to_string(),
             condition: self.alternatives.to_string(),
             found: value.cloned(),
-            held: self.alternatives.hold(value),
+            held: match event {
+                Some(event) => self.alternatives.hold(value.map(|datum| Of { datum, event })),
+                None => self.alternatives.hold(value),
+            },
+        }
+    }
+}
+
+// === Display of Branch ===
+
+impl fmt::Display for Branch {
+    /// `source is "a" and (tier is "gold" or tier is absent)`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let leaves = self.leaves.iter().map(|leaf| format!("{} {}", leaf.field, leaf.alternatives));
+        let inner = self.inner.iter().map(|(name, branch)| format!("{name} has {branch}"));
+        let groups = self.groups.iter().map(Group::to_string);
+        f.write_str(&leaves.chain(inner).chain(groups).collect::<Vec<_>>().join(" and "))
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Group::Any(alternatives) => {
+                write!(f, "({})", alternatives.iter().map(Branch::to_string).collect::<Vec<_>>().join(" or "))
+            }
+            Group::Not(_, branch) => write!(f, "not ({branch})"),
+            Group::Attribute(attribute, leaf) => write!(f, "{} {}", attribute.as_str(), leaf.alternatives),
         }
     }
 }

@@ -84,7 +84,8 @@ impl fmt::Display for Path<'_> {
 
 /// Whether a key can stand behind a dot without being misread.
 fn is_plain(key: &str) -> bool {
-    (1..=MAX_SHOWN).contains(&key.len()) && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+    (1..=MAX_SHOWN).contains(&key.len())
+        && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '$'))
 }
 
 #[cfg(test)]

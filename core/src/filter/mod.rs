@@ -39,24 +39,38 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 mod alternatives;
 mod clause;
 mod datum;
+mod dialects;
 mod explain;
 mod fault;
 mod index;
+mod moment;
+mod naive;
+mod network;
 mod number;
+mod operators;
 mod pattern;
+mod read;
 mod rule;
 mod selection;
+mod text;
+mod version;
+mod wildcard;
 
 pub use alternatives::Alternatives;
 pub use clause::{Clause, NEEDS_CONDITIONS, compile};
-pub use datum::{Datum, Look};
+pub use datum::{Datum, Look, Of};
 pub use explain::{Condition, SelectorExplanation};
 pub use fault::{Fault, MAX_FAULTS, Path, shown};
 pub use index::{Index, PartitionStats, Scanner, Stats};
+pub use moment::{MAX_OFFSET_DAYS, Moment, Side, TimeTest};
+pub use network::Network;
 pub use number::Number;
-pub use pattern::{Literal, Node, Pattern, Test, TextTest};
+pub use pattern::{Attribute, Literal, Node, Nodes, Pattern, Test, Tests};
 pub use rule::{MAX_CLAUSES, Rule};
 pub use selection::compile_all;
+pub use text::TextTest;
+pub use version::{MAX_VERSION, Version, VersionRange};
+pub use wildcard::{MAX_GAPS, Wildcard};
 
 pub(crate) use fault::Faults;
 
@@ -68,8 +82,13 @@ pub const MAX_FILTER_BYTES: usize = 64 * 1024;
 /// How deep objects and arrays of a filter may nest.
 pub const MAX_FILTER_DEPTH: usize = 32;
 /// The most keys and operators of one filter together.
-pub const MAX_FILTER_NODES: usize = 10_000;
+pub const MAX_FILTER_NODES: usize = 1_000;
 /// The most values of one array of alternatives, and of one `anything-but`. They are hashed: any number costs one look-up.
 pub const MAX_VALUES: usize = 10_000;
-/// The most operators of one array of alternatives. Each is tried on each value, so this bounds the time of a match.
+/// The most operators of one array of alternatives, those inside others counted. Each is tried on each value, so this bounds
+/// the time of a match.
 pub const MAX_OPERATORS: usize = 64;
+/// The most `wildcard` and `contains` of one filter: each may go through a whole text.
+pub const MAX_SEARCHES: usize = 16;
+/// The most objects of one `$or`, and filters of one array of CloudEvents.
+pub const MAX_OR: usize = 64;

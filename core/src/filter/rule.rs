@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Clause, Datum, Fault, Faults, Path, SelectorExplanation, selection};
+use super::{Clause, Datum, Fault, Faults, Of, Path, SelectorExplanation, selection};
 use crate::{
     catalog::Catalog,
     domain::{Event, EventSelector, Subscription, TypeSelector, notification::destination_hash},
@@ -62,7 +62,7 @@ impl Rule {
 
     /// The meaning of a subscription: its team's event, of a type it names, whose data passes that selector's filter.
     pub fn matches(&self, event: &Event) -> bool {
-        self.subscription.team == event.team && self.holds(&event.event_type, &event.data)
+        self.subscription.team == event.team && self.holds(&event.event_type, Of { datum: &event.data, event })
     }
 
     /// For an event of the subscription's team.
@@ -76,7 +76,8 @@ impl Rule {
             let clauses = self.clauses_of(i);
             // Of a selection, the clause for the event's type says the most; the first where no clause is for it.
             let covering = clauses.iter().find(|clause| clause.event_type.covers(&event.event_type));
-            let conditions = covering.or(clauses.first()).map(|clause| clause.explain(&event.data)).unwrap_or_default();
+            let conditions = covering.or(clauses.first());
+            let conditions = conditions.map(|clause| clause.explain(&event.data, Some(event))).unwrap_or_default();
             let type_matches = covering.is_some();
             let matched = type_matches && conditions.iter().all(|condition| condition.held);
             SelectorExplanation { event_type: selector.event_type.clone(), type_matches, conditions, matched }

@@ -29,6 +29,7 @@ use crate::{
     domain::{
         Day, Delivery, DestinationId, NotificationId, Output, Position, Record, Subscription, Timestamp, TopicPartition,
     },
+    filter::Of,
 };
 
 /// Bounds and names of one matcher process.
@@ -224,7 +225,7 @@ impl Matcher {
     ) -> Result<Matched, Unread> {
         let Read { decoded: Decoded { event, codec }, data } = decoder.read(record, tape)?;
         let rules = match data {
-            Some(data) => directory.matching_data(&event.team, &event.event_type, data),
+            Some(datum) => directory.matching_data(&event.team, &event.event_type, Of { datum, event: &event }),
             None => directory.matching(&event),
         };
         let fanout: usize = rules.iter().map(|rule| rule.destination_hashes.len()).sum();

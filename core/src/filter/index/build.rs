@@ -92,10 +92,17 @@ impl Block {
 /// Shows each condition with the names on its way; `None` for what must be verified.
 fn walk<'c>(branch: &'c Branch, path: &mut Vec<&'c str>, show: &mut impl FnMut(&[&'c str], Option<Parts<'c>>)) {
     // Whatever else a branch comes to hold must be shown as `None`.
-    let Branch { leaves, inner } = branch;
+    let Branch { leaves, inner, groups } = branch;
+    if !groups.is_empty() {
+        show(path, None);
+    }
     for leaf in leaves {
         path.push(&leaf.field);
-        show(path, leaf.alternatives.parts());
+        match leaf.alternatives.all_of() {
+            // Each of several conditions on one field may hold by another of its values: as if they stood apart.
+            Some(all) => all.iter().for_each(|alternatives| show(path, alternatives.parts())),
+            None => show(path, leaf.alternatives.parts()),
+        }
         path.pop();
     }
     for (name, branch) in inner {
@@ -240,25 +247,26 @@ impl Builder {
     }
 
     fn predicates(&mut self, conditions: &[Condition<'_>]) -> Option<Box<Predicates>> {
-        let mut asked: Vec<(&TextTest, bool, u32)> = Vec::new();
+        // In the order of what they are in words: equal ones come together, whatever kinds there are.
+        let mut asked: Vec<(String, &TextTest, bool, u32)> = Vec::new();
         for Condition { row, parts, .. } in conditions {
-            asked.extend(parts.texts.iter().map(|test| (test, false, *row)));
-            asked.extend(parts.refused.into_iter().flatten().map(|test| (test, true, *row)));
+            asked.extend(parts.texts.iter().map(|test| (test.to_string(), test, false, *row)));
+            asked.extend(parts.refused.into_iter().flatten().map(|test| (test.to_string(), test, true, *row)));
         }
         if asked.is_empty() {
             return None;
         }
-        asked.sort_unstable();
-        asked.dedup();
+        asked.sort_by(|a, b| (&a.0, a.2, a.3).cmp(&(&b.0, b.2, b.3)));
+        asked.dedup_by(|a, b| a.1 == b.1 && (a.2, a.3) == (b.2, b.3));
         let mut predicates = Vec::new();
         let mut rows = Vec::new();
-        for same in asked.chunk_by(|a, b| a.0 == b.0) {
+        for same in asked.chunk_by(|a, b| a.1 == b.1) {
             let [adds, takes] = [false, true].map(|takes| {
                 rows.clear();
-                rows.extend(same.iter().filter(|(_, refused, _)| *refused == takes).map(|(_, _, row)| *row));
+                rows.extend(same.iter().filter(|(_, _, refused, _)| *refused == takes).map(|(_, _, _, row)| *row));
                 self.set(&rows)
             });
-            predicates.push(Predicate { test: same[0].0.clone(), adds, takes });
+            predicates.push(Predicate { test: same[0].1.clone(), adds, takes });
         }
         Some(Box::new(Predicates::new(predicates)))
     }

@@ -43,7 +43,7 @@ use table::Table;
 pub use scan::Scanner;
 pub use stats::{PartitionStats, Stats};
 
-use super::{Datum, Rule};
+use super::{Datum, Of, Rule};
 use crate::{
     codec::tape::Unusual,
     domain::{Event, TeamId, TypeSelector},
@@ -258,10 +258,10 @@ impl Index {
     /// The subscriptions that match, each once, in the order of their ids. Disabled ones too: what becomes of them is
     /// not decided here.
     pub fn matching(&self, event: &Event) -> Vec<&Arc<Rule>> {
-        self.matching_data(&event.team, &event.event_type, &event.data)
+        self.matching_data(&event.team, &event.event_type, Of { datum: &event.data, event })
     }
 
-    /// The same for an event whose data is elsewhere.
+    /// The same for an event whose data is elsewhere; what asks for its time or attributes needs it [there](Of) too.
     pub fn matching_data<'a>(&self, team: &TeamId, event_type: &str, data: impl Datum<'a>) -> Vec<&Arc<Rule>> {
         let mut found = Vec::new();
         let mut source = OfDatum { fields: &self.fields, event_type, data };
@@ -280,8 +280,13 @@ impl Index {
         let up_to_date = |projection: &&Arc<Projection>| projection.version == self.fields.version();
         let projection = self.projection.as_ref().filter(up_to_date).ok_or(Unusual)?;
         let (text, Addressed { team, event_type }) = scanner.scan(envelope, projection)?;
-        let mut source = OfScan { text, event_type, scanner, data: None };
+        let mut source = OfScan { text, scanner, asked: false };
+        let before = found.len();
         self.matching_in(team, event_type, &mut source, &mut Scratch::default(), found);
+        if source.asked {
+            found.truncate(before);
+            return Err(Unusual);
+        }
         Ok(())
     }
 

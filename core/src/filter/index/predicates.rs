@@ -4,7 +4,7 @@
 //! some three bytes by the values' own threes. So the time depends on the value's length and on what is found.
 
 use super::{block::NONE, hash::hash};
-use crate::filter::{TextTest, pattern::Needle};
+use crate::filter::{TextTest, text::Needle};
 
 #[derive(Debug)]
 pub struct Predicates {

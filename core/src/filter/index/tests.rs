@@ -89,11 +89,12 @@ fn several<T>(chance: &mut Chance, most: usize, mut make: impl FnMut(&mut Chance
 fn alternative(chance: &mut Chance, field: &str) -> Vec<Value> {
     let part = |chance: &mut Chance| ["a", "alp", "al", "gamma", "b", "x-g", "be"][chance.below(7)];
     let end = |chance: &mut Chance| ["a", "-1", "pha", "max", "ne", "2", "ha"][chance.below(7)];
+    let like = |chance: &mut Chance| ["a*", "*a", "*alp*", "*-*", "g*-1", "*a*a*", "be*x"][chance.below(7)];
     let limit = |chance: &mut Chance| {
         number(["-1", "0", "1", "2", "3", "2.5", "0.1"][chance.below(if field == "/number" { 5 } else { 7 })])
     };
     let is_number = field.ends_with("number");
-    match chance.below(if is_number { 9 } else { 18 }) {
+    match chance.below(if is_number { 9 } else { 22 }) {
         0..4 => several(chance, 9, |chance| literal(chance, field)),
         4 => vec![json!({"anything-but": several(chance, 5, |chance| literal(chance, field))})],
         5 => vec![json!({"exists": chance.one_in(2)})],
@@ -102,7 +103,7 @@ fn alternative(chance: &mut Chance, field: &str) -> Vec<Value> {
         8 => vec![json!({"numeric": ["<", limit(chance)]}), json!({"numeric": [">", 2]}), literal(chance, field)],
         9 => several(chance, 14, |chance| json!({"prefix": part(chance)})),
         10 => several(chance, 14, |chance| json!({"suffix": end(chance)})),
-        11 => several(chance, 9, |chance| json!({"contains": part(chance)})),
+        11 => several(chance, 5, |chance| json!({"contains": part(chance)})),
         12 => several(chance, 14, |chance| json!({"prefix": {"equals-ignore-case": part(chance)}})),
         13 => several(chance, 12, |chance| json!({"equals-ignore-case": *chance.pick(&WORDS)})),
         14 => vec![json!({"anything-but": {"prefix": several(chance, 2, part)}})],
@@ -111,7 +112,13 @@ fn alternative(chance: &mut Chance, field: &str) -> Vec<Value> {
             json!({"anything-but": several(chance, 3, |chance| literal(chance, field))}),
             json!({"prefix": part(chance)}),
         ],
-        _ => vec![json!({"suffix": {"equals-ignore-case": end(chance)}}), json!({"exists": false})],
+        17 => vec![json!({"suffix": {"equals-ignore-case": end(chance)}}), json!({"exists": false})],
+        18 => several(chance, 5, |chance| json!({"wildcard": like(chance)})),
+        19 => vec![json!({"anything-but": {"wildcard": like(chance)}})],
+        20 => {
+            vec![json!({"all": [several(chance, 9, |chance| literal(chance, field)), {"anything-but": part(chance)}]})]
+        }
+        _ => vec![json!({"not": {"prefix": part(chance)}})],
     }
 }
 
@@ -133,6 +140,15 @@ fn filter(chance: &mut Chance, rare: bool) -> Map<String, Value> {
     for _ in 0..chance.below(4) {
         let field = *chance.pick(&FIELDS);
         put(&mut filter, field, Value::Array(alternative(chance, field)));
+    }
+    if chance.one_in(12) {
+        let field = *chance.pick(&FIELDS);
+        let one = |chance: &mut Chance| {
+            let mut filter = Map::new();
+            put(&mut filter, field, Value::Array(vec![literal(chance, field)]));
+            Value::Object(filter)
+        };
+        filter.insert("$or".to_owned(), json!([one(chance), one(chance)]));
     }
     if rare && !chance.one_in(4) {
         let values = several(chance, 3, |chance| json!(format!("id-{}", chance.below(RARE_VALUES))));

@@ -1,0 +1,115 @@
+//! What a filter means, tried condition by condition: the reference that every faster engine must agree with.
+//!
+//! Visits each value under a named field once per condition on it; never backtracks.
+
+use std::borrow::Cow;
+
+use super::{
+    Alternatives, Attribute, Clause, Datum, Look,
+    alternatives::{Composed, Scalar},
+    clause::{Branch, Group, Leaf},
+    datum::{Of, Plain},
+};
+use crate::domain::Event;
+
+// === of a clause ===
+
+impl Clause {
+    /// Whether the data passes. The event type is the caller's to compare.
+    pub fn matches<'a>(&self, data: impl Datum<'a>) -> bool {
+        let event = data.event();
+        self.root.hold(Some(data), event)
+    }
+}
+
+impl Branch {
+    /// Whether everything holds that is asked of one object; `None` is an absent one.
+    pub(super) fn hold<'a, D: Datum<'a>>(&self, object: Option<D>, event: Option<&Event>) -> bool {
+        let field = |name: &str| object.and_then(|object| object.member(name));
+        self.leaves.iter().all(|leaf| leaf.alternatives.hold(field(&leaf.field)))
+            && self.inner.iter().all(|(name, branch)| branch.hold_in(field(name), event))
+            && self.groups.iter().all(|group| group.hold(object, event))
+    }
+
+    /// An array stands for its objects, one of which must hold; without any object the fields are absent.
+    fn hold_in<'a, D: Datum<'a>>(&self, value: Option<D>, event: Option<&Event>) -> bool {
+        let mut met = false;
+        let held = value.is_some_and(|value| self.hold_in_any(value, event, &mut met));
+        held || (!met && self.hold(None::<D>, event))
+    }
+
+    fn hold_in_any<'a, D: Datum<'a>>(&self, value: D, event: Option<&Event>, met: &mut bool) -> bool {
+        match value.look() {
+            Look::Array(mut elements) => elements.any(|element| self.hold_in_any(element, event, met)),
+            Look::Object => {
+                *met = true;
+                self.hold(Some(value), event)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Group {
+    pub(super) fn hold<'a, D: Datum<'a>>(&self, object: Option<D>, event: Option<&Event>) -> bool {
+        match self {
+            Group::Any(alternatives) => alternatives.iter().any(|branch| branch.hold(object, event)),
+            Group::Not(_, branch) => !branch.hold(object, event),
+            Group::Attribute(attribute, leaf) => leaf.hold_of(*attribute, event),
+        }
+    }
+}
+
+impl Leaf {
+    /// Of an event that is not known no attribute is there.
+    pub(super) fn hold_of(&self, attribute: Attribute, event: Option<&Event>) -> bool {
+        let text = event.and_then(|event| attribute.of_event(event));
+        match (&text, event) {
+            (Some(text), Some(event)) => self.alternatives.hold(Some(Of { datum: Plain(text), event })),
+            _ => self.alternatives.hold(None::<Plain<'_>>),
+        }
+    }
+}
+
+impl Attribute {
+    pub(super) fn of_event(self, event: &Event) -> Option<Cow<'_, str>> {
+        match self {
+            Attribute::Id => Some(Cow::Borrowed(&*event.id)),
+            Attribute::Source => Some(Cow::Borrowed(&*event.source)),
+            Attribute::Type => Some(Cow::Borrowed(&*event.event_type)),
+            Attribute::Subject => event.subject.as_deref().map(Cow::Borrowed),
+            Attribute::Time => event.time.map(|time| Cow::Owned(time.to_string())),
+        }
+    }
+}
+
+// === of a field ===
+
+impl Alternatives {
+    /// Whether a field holds: `None` is an absent one.
+    pub fn hold<'a>(&self, value: Option<impl Datum<'a>>) -> bool {
+        // Reported by the walk: whether there was any value at all.
+        let mut met = false;
+        let held = value.is_some_and(|value| self.accept_any(value, &mut met));
+        held || (self.absent && !met) || self.composed.as_ref().is_some_and(|composed| composed.hold(value))
+    }
+
+    fn accept_any<'a>(&self, value: impl Datum<'a>, met: &mut bool) -> bool {
+        let scalar = match Scalar::of(value.look()) {
+            Ok(scalar) => scalar,
+            Err(Look::Array(mut elements)) => return elements.any(|element| self.accept_any(element, met)),
+            Err(_) => return false,
+        };
+        *met = true;
+        let in_time = |composed: &Composed| composed.accept(scalar, value.event().and_then(|event| event.time));
+        self.accept(scalar) || self.composed.as_deref().is_some_and(in_time)
+    }
+}
+
+impl Composed {
+    /// `all` and `not` are of the field, not of one of its values: each condition may hold by another element of an array.
+    fn hold<'a>(&self, value: Option<impl Datum<'a>>) -> bool {
+        self.all.iter().any(|all| all.iter().all(|condition| condition.hold(value)))
+            || self.not.iter().any(|not| !not.hold(value))
+    }
+}
