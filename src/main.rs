@@ -19,12 +19,19 @@ fn main() -> ExitCode {
     let done = runtime.block_on(run(Cli::parse()));
     runtime.shutdown_timeout(LAST_WAIT);
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => failed(&error),
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<()> {
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Some(filter) = cli::filter::asked(&cli.command) {
+        return Ok(cli::filter::run(filter, &cli.global));
+    }
+    carry_out(cli).await.map(|()| ExitCode::SUCCESS)
+}
+
+async fn carry_out(cli: Cli) -> anyhow::Result<()> {
     if let Some(options) = cli::run::demo(&cli.command, &cli.global)? {
         return demo::run(options).await;
     }

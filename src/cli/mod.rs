@@ -1,8 +1,8 @@
 //! The command line: each command one file.
 //!
 //! `up`, `match`, `send` and `api` run roles in this process. `topics`, `check` and, in distributed mode, `source test` look at
-//! the log and the store themselves and `types` reads the catalog, because they are needed before anything runs, and `restore`
-//! makes a data folder that nobody uses yet. All other commands speak HTTP to the API, so that they
+//! the log and the store themselves, `types` reads the catalog and `filter` two files, because they are needed before anything
+//! runs, and `restore` makes a data folder that nobody uses yet. All other commands speak HTTP to the API, so that they
 //! work the same from any machine and never open the data folder of a running process.
 //!
 //! Answers go to stdout, as tables for people or as JSON with `--json`; errors go to stderr with exit code 1.
@@ -19,6 +19,8 @@ pub mod dead_letters;
 pub mod directory;
 pub mod documents;
 pub mod explain;
+pub mod filter;
+pub mod filter_test;
 pub mod health;
 pub mod history;
 pub mod objects;
@@ -105,6 +107,9 @@ pub enum Command {
     Directory(directory::DirectoryCommand),
     /// Why an event matches a subscription or not, condition by condition
     Explain(explain::Explain),
+    /// What a filter answers, without an installation
+    #[command(subcommand)]
+    Filter(filter::Filter),
     /// Notifications, newest first
     Notifications(history::Notifications),
     /// Attempts to deliver, newest first
@@ -127,6 +132,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             bail!("roles are started by the program itself")
         }
         Command::Source(_) => bail!("sources are tested by the program itself"),
+        Command::Filter(_) => bail!("filters are tested by the program itself"),
         Command::Topics(command) => topics::run(command, &settings(global)?).await,
         Command::Check(command) => check::run(command, global).await,
         Command::Health => health::run(global).await,
@@ -184,6 +190,10 @@ mod tests {
         assert!(check("tidings types deployment --example").is_ok());
         assert!(check("tidings types check schemas --before old").unwrap().contains("old"));
         assert!(check("tidings types --example").is_err());
+        assert!(check("tidings filter test --filter f.json --event -").is_ok());
+        assert!(check("tidings filter test --cases cases.ndjson").is_ok());
+        assert!(check("tidings filter test --filter f.json").is_err());
+        assert!(check("tidings filter test --filter f.json --cases cases.ndjson").is_err());
         assert!(check("tidings attempts --status lost").is_err());
         assert!(check("tidings destination show --team acme").is_err());
     }
