@@ -19,7 +19,7 @@ impl Chance {
     }
 
     pub fn below(&mut self, bound: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
     fn share(&mut self) -> f64 {
@@ -168,7 +168,7 @@ fn apps(team: usize) -> u64 {
 }
 
 fn customer_name(team: usize, customer: u64) -> String {
-    let chance = &mut Chance(0xABCD ^ (team as u64) << 32 ^ customer);
+    let chance = &mut Chance(0xABCD ^ ((team as u64) << 32) ^ customer);
     format!("{}-{}-{customer}", chance.pick(&WORDS), chance.pick(&WORDS))
 }
 
@@ -317,7 +317,7 @@ impl Workload {
             .map(|number| {
                 let team = draw(&of_team, chance);
                 let of_type = if wide { draw(&of_type, chance) } else { 0 };
-                if profile == Profile::Hypermatch {
+                if matches!(profile, Profile::Hypermatch | Profile::HypermatchPlain) {
                     hypermatch(number)
                 } else {
                     event(chance, number, team, teams, of_type)

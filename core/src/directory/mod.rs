@@ -26,7 +26,7 @@ use crate::{
     domain::{
         Destination, DestinationId, Event, NamedSecret, Record, Secret, SecretId, Subscription, SubscriptionId, TeamId,
     },
-    filter::{Datum, Fault, FixedState, Index, Rule},
+    filter::{Datum, Fault, FixedState, Index, Rule, Stats},
 };
 
 use record::{Refusal, read};
@@ -190,6 +190,11 @@ impl Directory {
     /// after.
     pub fn settle(&mut self) {
         self.index.settle();
+    }
+
+    /// How large the filter index is. Looks at every partition.
+    pub fn index_stats(&self) -> Stats {
+        self.index.stats()
     }
 
     /// The offset up to which, exclusively, the topic is folded: the index version.

@@ -22,13 +22,11 @@ pub enum TextTest {
 }
 
 /// A part of a text that every value has which passes a test: where the index begins to look.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Needle<'a> {
     Begins(&'a str),
     Ends(&'a str),
     Contains(&'a str),
-    /// Nothing can be said.
-    Nothing,
 }
 
 // === impl TextTest ===
@@ -46,14 +44,14 @@ impl TextTest {
         }
     }
 
-    /// What can be looked for instead of trying the test.
-    pub(super) fn needle(&self) -> Needle<'_> {
+    /// What can be looked for instead of trying the test; all of it is in every value that passes. Empty: nothing is known.
+    pub(super) fn needles(&self) -> Vec<Needle<'_>> {
         match self {
-            TextTest::Prefix(text) => Needle::Begins(text),
-            TextTest::Suffix(text) => Needle::Ends(text),
-            TextTest::Contains(text) => Needle::Contains(text),
-            TextTest::Wildcard(wildcard) => wildcard.needle(),
-            _ => Needle::Nothing,
+            TextTest::Prefix(text) => vec![Needle::Begins(text)],
+            TextTest::Suffix(text) => vec![Needle::Ends(text)],
+            TextTest::Contains(text) => vec![Needle::Contains(text)],
+            TextTest::Wildcard(wildcard) => wildcard.needles(),
+            _ => Vec::new(),
         }
     }
 

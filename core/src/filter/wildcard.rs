@@ -53,16 +53,14 @@ impl Wildcard {
         }
     }
 
-    /// The longest piece: what begins or ends a value, if that is not shorter.
-    pub(super) fn needle(&self) -> Needle<'_> {
-        let (last, middle) = self.after_gaps.split_last().map_or(("", &[][..]), |(last, middle)| (&**last, middle));
-        let inner = middle.iter().map(|piece| &**piece).max_by_key(|piece| piece.len()).unwrap_or_default();
-        match inner.len().max(last.len()).max(self.first.len()) {
-            0 => Needle::Nothing,
-            longest if longest == self.first.len() => Needle::Begins(&self.first),
-            longest if longest == last.len() => Needle::Ends(last),
-            _ => Needle::Contains(inner),
+    /// Every piece, as what a value must begin with, end with or contain.
+    pub(super) fn needles(&self) -> Vec<Needle<'_>> {
+        let mut needles = vec![Needle::Begins(&self.first)];
+        if let Some((last, middle)) = self.after_gaps.split_last() {
+            needles.push(Needle::Ends(last));
+            needles.extend(middle.iter().map(|piece| Needle::Contains(piece)));
         }
+        needles
     }
 
     pub fn matches(&self, value: &str) -> bool {

@@ -113,6 +113,8 @@ pub(super) const NONE: u32 = u32::MAX;
 pub(super) const DENSE: u32 = 1 << 31;
 /// Values that are gone through one by one rather than searched.
 const FEW_VALUES: usize = 8;
+/// Answers of one array that are compared one by one rather than sorted.
+const FEW_ANSWERS: usize = 16;
 
 /// A set of rows.
 #[derive(Clone, Copy)]
@@ -279,6 +281,7 @@ impl Block {
         let words = self.width();
         let verified = 2 * self.columns.len() * words;
         let begin = found.len();
+        found.reserve(candidates.iter().map(|word| word.count_ones() as usize).sum());
         for (place, word) in candidates.iter().enumerate() {
             let verify = if unclear {
                 u64::MAX
@@ -351,7 +354,7 @@ impl Block {
         let Scratch { held, answers, ends, candidates, accepted, one, list, .. } = scratch;
         candidates.clear();
         candidates.resize(width, u64::MAX);
-        if self.rules.len() % 64 != 0 {
+        if !self.rules.len().is_multiple_of(64) {
             candidates[width - 1] = u64::MAX >> (64 - self.rules.len() % 64);
         }
         candidates.iter_mut().zip(dead).for_each(|(candidates, dead)| *candidates &= !dead);
@@ -410,11 +413,13 @@ impl Block {
                     let mut many = std::mem::take(&mut scratch.many);
                     for scalar in many.drain(..) {
                         let answer = self.answer_of(column, set(0), scalar, scratch);
-                        // A long array has few answers: those without a name share one, and no row is asked for twice.
-                        if !scratch.answers[first..].iter().any(|known| known.is_same(&answer)) {
+                        // Values without a name share an answer.
+                        let few = &scratch.answers[first..];
+                        if few.len() > FEW_ANSWERS || !few.iter().any(|known| known.is_same(&answer)) {
                             scratch.answers.push(answer);
                         }
                     }
+                    distinct_from(&mut scratch.answers, first);
                     scratch.many = many;
                 }
                 Found::Unclear => unclear = true,
@@ -533,6 +538,17 @@ impl Block {
     }
 }
 
+/// Where an array gives many answers, each is kept once: the order does not matter.
+fn distinct_from(answers: &mut Vec<Answer<'_>>, first: usize) {
+    if answers.len() - first <= FEW_ANSWERS {
+        return;
+    }
+    let mut many = answers.split_off(first);
+    many.sort_unstable_by_key(|answer| (answer.words.as_ptr().addr(), answer.flips.as_ptr().addr(), answer.first_hit));
+    many.dedup_by(|a, b| a.is_same(b));
+    answers.append(&mut many);
+}
+
 // === impl Answer ===
 
 impl Answer<'_> {
@@ -636,7 +652,7 @@ pub(super) fn whole_key(number: &Number) -> i64 {
 
 /// The first of at least this hash. Hashes are spread evenly, so the search begins near to where it should end.
 fn lower_bound(values: &[Value], hash: u32) -> usize {
-    let guess = (u64::from(hash) * values.len() as u64 >> 32) as usize;
+    let guess = ((u64::from(hash) * values.len() as u64) >> 32) as usize;
     let reach = 8 + values.len().isqrt();
     let (low, high) = (guess.saturating_sub(reach), (guess + reach).min(values.len()));
     let within = (low == 0 || values[low - 1].hash < hash) && (high == values.len() || values[high].hash >= hash);

@@ -118,7 +118,7 @@ impl Builder {
     fn new(team: &str, event_type: Option<&str>, rows: usize, columns: usize, verified: &[u64]) -> Builder {
         let width = rows.div_ceil(64);
         let mut words = vec![u64::MAX; 2 * columns * width];
-        if rows % 64 != 0 {
+        if !rows.is_multiple_of(64) {
             words.chunks_mut(width).for_each(|set| set[width - 1] = u64::MAX >> (64 - rows % 64));
         }
         if verified.iter().any(|word| *word != 0) {

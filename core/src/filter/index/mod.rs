@@ -310,8 +310,8 @@ impl Index {
         // Each run in the order of ids by itself.
         let mut runs = 0;
         let mut ended = |found: &[&Arc<Rule>], before: usize| runs += usize::from(found.len() > before);
-        for event_type in [Some(event_type), None] {
-            let hash = key_hash(team, event_type);
+        let (of_team, of_type) = (hash(team.as_bytes()), type_hash(event_type));
+        for (event_type, hash) in [(Some(event_type), of_team ^ of_type), (None, of_team)] {
             let Some(partition) = self.partitions.get(hash, |known| known.is_of(team, event_type)) else { continue };
             if let Some(block) = &partition.block {
                 let before = found.len();
@@ -445,8 +445,11 @@ fn type_of(selector: &TypeSelector) -> Option<&str> {
 }
 
 fn key_hash(team: &str, event_type: Option<&str>) -> u64 {
-    let of_type = event_type.map_or(0, |event_type| hash(event_type.as_bytes()) | 1);
-    hash(team.as_bytes()) ^ of_type.rotate_left(32)
+    hash(team.as_bytes()) ^ event_type.map_or(0, type_hash)
+}
+
+fn type_hash(event_type: &str) -> u64 {
+    hash(event_type.as_bytes()).rotate_left(32)
 }
 
 /// Marks the rows of a rule.

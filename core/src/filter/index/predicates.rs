@@ -3,7 +3,9 @@
 //! Few are simply tried. Many are found from the value: prefixes and suffixes by their lengths and hashes, what must contain
 //! some three bytes by the values' own threes. So the time depends on the value's length and on what is found.
 
-use super::{block::NONE, hash::hash};
+use std::collections::BTreeMap;
+
+use super::hash::hash;
 use crate::filter::{TextTest, text::Needle};
 
 #[derive(Debug)]
@@ -16,9 +18,9 @@ pub struct Predicates {
 #[derive(Debug)]
 pub struct Predicate {
     pub test: TextTest,
-    /// A handle of the rows that accept what passes; or [`NONE`].
+    /// A handle of the rows that accept what passes; or [`NONE`](super::block::NONE).
     pub adds: u32,
-    /// A handle of the rows that refuse what passes; or [`NONE`].
+    /// A handle of the rows that refuse what passes; or [`NONE`](super::block::NONE).
     pub takes: u32,
 }
 
@@ -92,21 +94,22 @@ impl Finder {
     fn new(tests: &[Predicate]) -> Finder {
         let (mut threes, mut others) = (Vec::new(), Vec::new());
         let mut finder = Finder { seen: vec![0; 1 << (SEEN_BITS - 6)].into(), ..Finder::default() };
-        for (number, Predicate { test, adds, takes }) in tests.iter().enumerate() {
-            debug_assert!(*adds != NONE || *takes != NONE);
+        // Of all that can be looked for, each test is filed under what the fewest others have too.
+        let mut crowds: BTreeMap<Needle<'_>, usize> = BTreeMap::new();
+        let needles: Vec<Vec<Needle<'_>>> = tests.iter().map(|predicate| usable(&predicate.test)).collect();
+        needles.iter().flatten().for_each(|needle| *crowds.entry(*needle).or_default() += 1);
+        for (number, needles) in needles.iter().enumerate() {
             let number = number as u32;
-            match test.needle() {
-                Needle::Begins(text) => insert(&mut finder.prefixes, text, number),
-                Needle::Ends(text) => insert(&mut finder.suffixes, text, number),
-                Needle::Contains(text) => match rarest_three(text.as_bytes()) {
-                    Some(three) => {
-                        let (word, bit) = place(three);
-                        finder.seen[word] |= bit;
-                        threes.push((three, number));
-                    }
-                    None => others.push(number),
-                },
-                Needle::Nothing => others.push(number),
+            match needles.iter().min_by_key(|needle| crowds.get(needle)) {
+                Some(Needle::Begins(text)) => insert(&mut finder.prefixes, text, number),
+                Some(Needle::Ends(text)) => insert(&mut finder.suffixes, text, number),
+                Some(Needle::Contains(text)) => {
+                    let three = last_three(text).unwrap_or_default();
+                    let (word, bit) = place(three);
+                    finder.seen[word] |= bit;
+                    threes.push((three, number));
+                }
+                None => others.push(number),
             }
         }
         threes.sort_unstable();
@@ -177,10 +180,19 @@ impl OfLength {
     }
 }
 
-/// The three bytes of a text that are least like others: those with the most different bits would be a guess, so the last
-/// ones, since names begin alike more often than they end alike.
-fn rarest_three(text: &[u8]) -> Option<u32> {
-    text.last_chunk::<3>().map(|three| three_of(three))
+/// What can be looked for: no empty texts, and of what may stand anywhere only what has three bytes.
+fn usable(test: &TextTest) -> Vec<Needle<'_>> {
+    let mut needles = test.needles();
+    needles.retain(|needle| match needle {
+        Needle::Begins(text) | Needle::Ends(text) => !text.is_empty(),
+        Needle::Contains(text) => last_three(text).is_some(),
+    });
+    needles
+}
+
+/// The last ones, since names begin alike more often than they end alike.
+fn last_three(text: &str) -> Option<u32> {
+    text.as_bytes().last_chunk::<3>().map(|three| three_of(three))
 }
 
 fn three_of(three: &[u8]) -> u32 {

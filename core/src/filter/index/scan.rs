@@ -150,6 +150,10 @@ impl<'e> Reader<'e, '_> {
         let projection = self.projection;
         self.object(|reader, name| {
             let Some(child) = projection.nodes[node as usize].find(name) else { return reader.skip(depth) };
+            // Of two equal names the last counts, whatever the first has left.
+            if child.node.is_some_and(|node| reader.scanner.met[node as usize] == reader.scanner.generation) {
+                return Err(Unusual);
+            }
             match (reader.peek(), child.field, child.node) {
                 (Some(b'{'), field, Some(node)) => {
                     if field.is_some_and(|field| {
