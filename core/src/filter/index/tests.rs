@@ -118,7 +118,7 @@ fn alternative(chance: &mut Chance, field: &str) -> Vec<Value> {
         20 => {
             vec![json!({"all": [several(chance, 9, |chance| literal(chance, field)), {"anything-but": part(chance)}]})]
         }
-        _ => vec![json!({"not": {"prefix": part(chance)}})],
+        _ => vec![json!({"not": several(chance, 9, |chance| literal(chance, field))})],
     }
 }
 
@@ -405,7 +405,7 @@ fn a_fault_in_any_structure_is_found() {
             let whole = block.extras.iter().filter(|extra| extra.wide.is_none() && extra.bounds > 0);
             let keys: Vec<usize> =
                 whole.flat_map(|extra| extra.keys as usize..(extra.keys + extra.bounds) as usize).collect();
-            keys.iter().for_each(|key| block.words[*key] = (block.words[*key] as i64 ^ 1) as u64);
+            keys.iter().for_each(|key| block.words[*key] = block.words[*key].wrapping_sub(1));
             !keys.is_empty()
         });
         check("exact bounds off by one", count, &|block| {
