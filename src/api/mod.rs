@@ -16,6 +16,7 @@
 //! | `/v1/backup` | GET the installation as one file, in embedded mode |
 //! | `/v1/sources/test` | how the last records of an events topic would be read |
 //! | `/v1/explain` | why an event matches a subscription or not |
+//! | `/v1/index` | how large the filter index is, and where it is widest |
 //! | `/metrics`, `/healthz`, `/readyz` | the process itself |
 //!
 //! Every path but `/healthz` and `/readyz` needs the operator token. What is of another team is not found. Every error
@@ -23,7 +24,7 @@
 //!
 //! Reading order: this file, [`token`], [`error`], [`body`], [`query`], [`cursor`], [`directory`], then the handlers:
 //! [`subscriptions`], [`destinations`] with its `webhook_input`, [`secrets`], [`problems`], [`events`], [`event_types`], [`history`], [`dead_letters`],
-//! [`replays`], [`backup`], [`sources`], [`explain`], [`health`].
+//! [`replays`], [`backup`], [`sources`], [`explain`], [`index`], [`health`].
 
 pub mod backup;
 pub mod body;
@@ -37,6 +38,7 @@ pub mod events;
 pub mod explain;
 pub mod health;
 pub mod history;
+pub mod index;
 pub mod problems;
 pub mod query;
 pub mod replays;
@@ -153,6 +155,7 @@ pub fn router<L: Log, S: Store>(state: Arc<ApiState<L, S>>) -> Router {
         .route("/v1/event-types", get(event_types::list))
         .route("/v1/event-types/{key}", get(event_types::show))
         .route("/v1/explain", post(explain::explain))
+        .route("/v1/index", get(index::show))
         .route("/metrics", get(health::metrics))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .merge(large)

@@ -20,9 +20,11 @@ pub mod directory;
 pub mod documents;
 pub mod explain;
 pub mod filter;
+pub mod filter_bench;
 pub mod filter_test;
 pub mod health;
 pub mod history;
+pub mod index;
 pub mod objects;
 pub mod output;
 pub mod publish;
@@ -110,6 +112,9 @@ pub enum Command {
     /// What a filter answers, without an installation
     #[command(subcommand)]
     Filter(filter::Filter),
+    /// The filter index of a running process
+    #[command(subcommand)]
+    Index(index::Index),
     /// Notifications, newest first
     Notifications(history::Notifications),
     /// Attempts to deliver, newest first
@@ -143,6 +148,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Secret(command) => secret::run(command, global).await,
         Command::Directory(command) => directory::run(command, global).await,
         Command::Explain(command) => explain::run(command, global).await,
+        Command::Index(command) => index::run(command, global).await,
         Command::Notifications(command) => history::notifications(command, global).await,
         Command::Attempts(command) => history::attempts(command, global).await,
         Command::Deadletters(command) => dead_letters::run(command, global).await,
@@ -192,6 +198,8 @@ mod tests {
         assert!(check("tidings types --example").is_err());
         assert!(check("tidings filter test --filter f.json --event -").is_ok());
         assert!(check("tidings filter test --cases cases.ndjson").is_ok());
+        assert!(check("tidings filter bench folder").is_ok());
+        assert!(check("tidings index stats").is_ok());
         assert!(check("tidings filter test --filter f.json").is_err());
         assert!(check("tidings filter test --filter f.json --cases cases.ndjson").is_err());
         assert!(check("tidings attempts --status lost").is_err());

@@ -119,6 +119,7 @@ impl<L: Log> Follower<L> {
     /// process comes to the same number at the same end.
     fn publish(&mut self, position: i64) {
         self.directory.advance(position);
+        self.directory.settle();
         let counts = self.directory.counts();
         facts::directory_folded("directory", position, counts.subscriptions, counts.destinations, counts.problems);
         self.snapshots.send_replace(Some(Arc::new(self.directory.clone())));

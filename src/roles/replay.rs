@@ -317,6 +317,7 @@ impl<L: Log> Fold<L> {
             self.ahead.extend(more(&mut reader).await?);
         }
         self.directory.advance(version);
+        self.directory.settle();
         self.reader = Some(reader);
         Ok(&self.directory)
     }

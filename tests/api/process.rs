@@ -30,6 +30,7 @@ async fn every_other_path_needs_the_token() {
         (Method::POST, "/v1/replays"),
         (Method::GET, "/v1/backup"),
         (Method::POST, "/v1/explain"),
+        (Method::GET, "/v1/index"),
     ];
     for (method, path) in guarded {
         let refusal = answer(api.stranger(method.clone(), path)).await;

@@ -26,7 +26,7 @@ use crate::{
     domain::{
         Destination, DestinationId, Event, NamedSecret, Record, Secret, SecretId, Subscription, SubscriptionId, TeamId,
     },
-    filter::{Datum, Fault, FixedState, Index, Rule},
+    filter::{Datum, Fault, FixedState, Index, Rule, Stats},
 };
 
 use record::{Refusal, read};
@@ -184,6 +184,17 @@ impl Directory {
     /// Says that everything before `offset` has been folded, where the topic has holes at its end.
     pub fn advance(&mut self, offset: i64) {
         self.version = self.version.max(offset);
+    }
+
+    /// Makes ready for readers what was folded since the last time: matching gives the same before and after, and is faster
+    /// after.
+    pub fn settle(&mut self) {
+        self.index.settle();
+    }
+
+    /// How large the filter index is. Looks at every partition.
+    pub fn index_stats(&self) -> Stats {
+        self.index.stats()
     }
 
     /// The offset up to which, exclusively, the topic is folded: the index version.

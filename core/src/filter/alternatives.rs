@@ -6,7 +6,7 @@ use std::{
     ops::{Bound, RangeBounds},
 };
 
-use super::{FixedState, Literal, Number, Test, TextTest, TimeTest, pattern::Tests};
+use super::{FixedState, Literal, Look, Number, Test, TextTest, TimeTest, pattern::Tests};
 use crate::domain::Timestamp;
 
 /// A field holds if one of these accepts one of its values, or if one of those that are [`Composed`] holds. Values asked for
@@ -44,7 +44,7 @@ enum Excluded {
 
 /// A set of literals. The hasher has fixed keys: nothing here may depend on chance.
 #[derive(Clone, Debug, Default)]
-struct Literals {
+pub(super) struct Literals {
     null: bool,
     yes: bool,
     no: bool,
@@ -55,7 +55,7 @@ struct Literals {
 }
 
 /// A value of the event, its number read once for all comparisons.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Scalar<'a> {
     Null,
     Boolean(bool),
@@ -100,18 +100,38 @@ impl Alternatives {
         Alternatives::new(tests.into_iter().map(|(_, test)| test))
     }
 
-    /// The texts of which a field must have one, if that is all there is to say and there are at most `max`.
-    pub(super) fn only_texts(&self, max: usize) -> Option<Vec<&str>> {
+    /// The conditions of which all must hold, if that is all there is to say.
+    pub(super) fn all_of(&self) -> Option<&[Alternatives]> {
         let Alternatives { equals, present, absent, ranges, texts, anything_but, composed } = self;
         let more = *present || *absent || !ranges.is_empty() || !texts.is_empty() || !anything_but.is_empty();
-        let Literals { null, yes, no, numbers, texts, .. } = equals;
-        let more = more || composed.is_some() || *null || *yes || *no || !numbers.is_empty();
-        if more || texts.is_empty() || texts.len() > max {
+        match composed.as_deref()? {
+            Composed { times, all, not } if times.is_empty() && not.is_empty() && !more && equals.is_empty() => {
+                match &all[..] {
+                    [all] => Some(all),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// The alternatives as the index files them; `None` for what only plain evaluation can tell.
+    ///
+    /// Whatever is added to the alternatives and not named here must make this `None`.
+    pub(super) fn parts(&self) -> Option<Parts<'_>> {
+        let Alternatives { equals, present, absent, ranges, texts, anything_but, composed } = self;
+        if composed.is_some() {
             return None;
         }
-        let mut texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
-        texts.sort_unstable();
-        Some(texts)
+        let refused = match &anything_but[..] {
+            [Excluded::Texts(tests)] => Some(&tests[..]),
+            several if several.iter().all(|excluded| matches!(excluded, Excluded::Literals(_))) => None,
+            _ => return None,
+        };
+        let parts = Parts { equals, present: *present, absent: *absent, ranges, texts, anything_but, refused };
+        // What is refused here may be accepted by another alternative.
+        let alone = !present && ranges.is_empty() && texts.is_empty() && equals.is_empty();
+        Some(parts).filter(|_| refused.is_none() || alone)
     }
 
     /// Whether one of them, of those that need no more than a value, accepts this one.
@@ -121,6 +141,70 @@ impl Alternatives {
             || self.ranges.iter().any(|range| matches!(scalar, Scalar::Number(Some(number)) if range.contains(&number)))
             || self.texts.iter().any(|test| matches!(scalar, Scalar::Text(text) if test.matches(text)))
             || self.anything_but.iter().any(|excluded| !excluded.names(scalar))
+    }
+}
+
+/// What a field must be, in the terms of the index.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'a> {
+    equals: &'a Literals,
+    pub present: bool,
+    pub absent: bool,
+    pub ranges: &'a [(Bound<Number>, Bound<Number>)],
+    /// A text that passes one of these is accepted.
+    pub texts: &'a [TextTest],
+    anything_but: &'a [Excluded],
+    /// The only alternative: a value is accepted unless it is a text that passes one of these.
+    pub refused: Option<&'a [TextTest]>,
+}
+
+// === impl Parts ===
+
+impl<'a> Parts<'a> {
+    /// Whether a value is accepted that is neither named nor in a range, nor passes a test.
+    pub fn accept_other(&self) -> bool {
+        self.present || !self.anything_but.is_empty()
+    }
+
+    /// Whether a value is accepted, tests and ranges aside.
+    pub fn accept_named(&self, scalar: Scalar<'_>) -> bool {
+        self.present
+            || self.refused.is_some()
+            || self.equals.contain(scalar)
+            || self.anything_but.iter().any(|excluded| !excluded.names(scalar))
+    }
+
+    /// The texts that are named, accepted or not; some perhaps twice.
+    pub fn named_texts(&self) -> impl Iterator<Item = &'a str> {
+        self.literals().flat_map(|literals| literals.texts.iter().map(|text| &**text))
+    }
+
+    /// The numbers that are named, accepted or not; some perhaps twice.
+    pub fn named_numbers(&self) -> impl Iterator<Item = Number> {
+        self.literals().flat_map(|literals| literals.numbers.iter().copied())
+    }
+
+    fn literals(&self) -> impl Iterator<Item = &'a Literals> {
+        let excluded = self.anything_but.iter().filter_map(|excluded| match excluded {
+            Excluded::Literals(literals) => Some(literals),
+            Excluded::Texts(_) => None,
+        });
+        std::iter::once(self.equals).chain(excluded)
+    }
+}
+
+// === impl Scalar ===
+
+impl<'a> Scalar<'a> {
+    /// A value, or what an array or an object is.
+    pub(super) fn of<Elements>(look: Look<'a, Elements>) -> Result<Scalar<'a>, Look<'a, Elements>> {
+        match look {
+            Look::Null => Ok(Scalar::Null),
+            Look::Boolean(boolean) => Ok(Scalar::Boolean(boolean)),
+            Look::Number(number) => Ok(Scalar::Number(number)),
+            Look::Text(text) => Ok(Scalar::Text(text)),
+            several => Err(several),
+        }
     }
 }
 
@@ -159,6 +243,11 @@ impl Literals {
                 self.texts.insert(text);
             }
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        let Literals { null, yes, no, numbers, texts, longest: _ } = self;
+        !(*null || *yes || *no) && numbers.is_empty() && texts.is_empty()
     }
 
     fn contain(&self, scalar: Scalar<'_>) -> bool {

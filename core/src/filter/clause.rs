@@ -4,7 +4,6 @@ use serde_json::{Map, Value};
 
 use super::{
     Alternatives, Attribute, Fault, Faults, Literal, Node, Path, Pattern, Test,
-    candidates::{self, Access},
     pattern::{Nodes, Tests},
     read::{CLOUDEVENTS, OR, SIMPLE},
     shown,
@@ -116,17 +115,6 @@ pub(super) fn of_type(
     faults.or(Clause { event_type: TypeSelector::Key(event_type.key.as_str().into()), root })
 }
 
-// === impl Clause ===
-
-impl Clause {
-    /// The fields by which an event that cannot match is told apart.
-    pub(super) fn accesses(&self) -> Vec<Access<'_>> {
-        let mut accesses = Vec::new();
-        self.root.accesses(&mut Vec::new(), &mut accesses);
-        accesses
-    }
-}
-
 // === impl Branch ===
 
 impl Branch {
@@ -178,20 +166,6 @@ impl Branch {
             self.inner.len() - 1
         });
         self.inner[place].1.at(rest)
-    }
-
-    fn accesses<'c>(&'c self, path: &mut Vec<&'c str>, found: &mut Vec<Access<'c>>) {
-        for leaf in &self.leaves {
-            if let Some(texts) = leaf.alternatives.only_texts(candidates::MAX_TEXTS) {
-                let path = path.iter().copied().chain([&*leaf.field]).map(Into::into).collect();
-                found.push(Access { path, texts });
-            }
-        }
-        for (name, branch) in &self.inner {
-            path.push(name);
-            branch.accesses(path, found);
-            path.pop();
-        }
     }
 }
 

@@ -14,8 +14,7 @@
 //!   reference that every faster engine must agree with.
 //! - [`Clause`]s → [`Rule`]: a subscription and its clauses, any of which may match. A selector of several types (a category,
 //!   everything critical) makes a clause for each.
-//! - [`Rule`]s → [`Index`]: by team and event type, and by the texts that a field must have. Afterwards an event meets those only
-//!   of its own team that it can match.
+//! - [`Rule`]s → [`Index`]: by team and event type, and there field by field. Afterwards one look at each field tells all the rules that match.
 //!
 //! [`Clause::explain`] tells condition by condition why a clause matched or did not; [`Fault`] says what is wrong with a
 //! filter; [`Number`] is how numbers compare, [`TextTest`], [`Wildcard`], [`Network`], [`Version`] and [`TimeTest`] how texts do.
@@ -23,8 +22,9 @@
 //! What each operator means, with examples that are run as tests, is in `docs/FILTERS.md`: of absent fields, types, case, arrays, equal
 //! keys and the precision of numbers too. [`naive`] is the same in code.
 
+use std::hash::{BuildHasherDefault, DefaultHasher};
+
 mod alternatives;
-mod candidates;
 mod clause;
 mod datum;
 mod dialects;
@@ -38,6 +38,7 @@ mod number;
 mod operators;
 mod pattern;
 mod read;
+mod rule;
 mod selection;
 mod text;
 mod version;
@@ -48,18 +49,21 @@ pub use clause::{Clause, NEEDS_CONDITIONS, compile};
 pub use datum::{Datum, Look, Of};
 pub use explain::{Condition, SelectorExplanation};
 pub use fault::{Fault, MAX_FAULTS, Path, shown};
-pub(crate) use index::FixedState;
-pub use index::{Index, MAX_CLAUSES, Rule};
+pub use index::{Index, PartitionStats, Scanner, Stats};
 pub use moment::{MAX_OFFSET_DAYS, Moment, Side, TimeTest};
 pub use network::Network;
 pub use number::Number;
 pub use pattern::{Attribute, Literal, Node, Nodes, Pattern, Test, Tests};
+pub use rule::{MAX_CLAUSES, Rule};
 pub use selection::compile_all;
 pub use text::TextTest;
 pub use version::{MAX_VERSION, Version, VersionRange};
 pub use wildcard::{MAX_GAPS, Wildcard};
 
 pub(crate) use fault::Faults;
+
+/// A hasher with fixed keys: the same directory is the same structure everywhere.
+pub(crate) type FixedState = BuildHasherDefault<DefaultHasher>;
 
 /// The most JSON of one filter, in bytes, written without spaces.
 pub const MAX_FILTER_BYTES: usize = 64 * 1024;

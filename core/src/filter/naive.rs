@@ -95,13 +95,10 @@ impl Alternatives {
     }
 
     fn accept_any<'a>(&self, value: impl Datum<'a>, met: &mut bool) -> bool {
-        let scalar = match value.look() {
-            Look::Array(mut elements) => return elements.any(|element| self.accept_any(element, met)),
-            Look::Object => return false,
-            Look::Null => Scalar::Null,
-            Look::Boolean(boolean) => Scalar::Boolean(boolean),
-            Look::Number(number) => Scalar::Number(number),
-            Look::Text(text) => Scalar::Text(text),
+        let scalar = match Scalar::of(value.look()) {
+            Ok(scalar) => scalar,
+            Err(Look::Array(mut elements)) => return elements.any(|element| self.accept_any(element, met)),
+            Err(_) => return false,
         };
         *met = true;
         let in_time = |composed: &Composed| composed.accept(scalar, value.event().and_then(|event| event.time));

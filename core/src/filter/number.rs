@@ -19,6 +19,9 @@ pub enum Number {
 /// 2^127: the first whole double beyond `i128`.
 const BEYOND_I128: f64 = 170_141_183_460_469_231_731_687_303_715_884_105_728.0;
 
+/// So many digits fit into 64 bits.
+const MAX_SMALL: usize = 18;
+
 // === impl Number ===
 
 impl Number {
@@ -29,6 +32,9 @@ impl Number {
 
     /// Reads the text of a JSON number.
     pub fn read_digits(text: &str) -> Option<Number> {
+        if let Some(small) = small(text.as_bytes()) {
+            return Some(Number::Integer(small.into()));
+        }
         let whole = match text.split_once('.') {
             Some((whole, zeros)) if zeros.bytes().all(|digit| digit == b'0') => whole,
             _ => text,
@@ -56,6 +62,14 @@ impl Ord for Number {
             (Number::Real(a), Number::Integer(b)) => integer_against_real(b, a).reverse(),
         }
     }
+}
+
+/// Nearly every number of an event: a few digits and nothing else.
+fn small(digits: &[u8]) -> Option<i64> {
+    if digits.is_empty() || digits.len() > MAX_SMALL {
+        return None;
+    }
+    digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0')))
 }
 
 /// `real` is not whole, or beyond `i128`: the two are never equal.

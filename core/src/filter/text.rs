@@ -21,6 +21,14 @@ pub enum TextTest {
     Semver(VersionRange),
 }
 
+/// A part of a text that every value has which passes a test: where the index begins to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Needle<'a> {
+    Begins(&'a str),
+    Ends(&'a str),
+    Contains(&'a str),
+}
+
 // === impl TextTest ===
 
 impl TextTest {
@@ -33,6 +41,17 @@ impl TextTest {
             TextTest::Wildcard(_) => "wildcard",
             TextTest::Cidr(_) => "cidr",
             TextTest::Semver(_) => "semver",
+        }
+    }
+
+    /// What can be looked for instead of trying the test; all of it is in every value that passes. Empty: nothing is known.
+    pub(super) fn needles(&self) -> Vec<Needle<'_>> {
+        match self {
+            TextTest::Prefix(text) => vec![Needle::Begins(text)],
+            TextTest::Suffix(text) => vec![Needle::Ends(text)],
+            TextTest::Contains(text) => vec![Needle::Contains(text)],
+            TextTest::Wildcard(wildcard) => wildcard.needles(),
+            _ => Vec::new(),
         }
     }
 

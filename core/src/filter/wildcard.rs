@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use super::text::Needle;
+
 /// The most gaps of one wildcard.
 pub const MAX_GAPS: usize = 64;
 
@@ -49,6 +51,16 @@ impl Wildcard {
             gaps if gaps > MAX_GAPS => Err(Malformed::TooManyGaps(gaps)),
             _ => Ok(Wildcard { first, after_gaps }),
         }
+    }
+
+    /// Every piece, as what a value must begin with, end with or contain.
+    pub(super) fn needles(&self) -> Vec<Needle<'_>> {
+        let mut needles = vec![Needle::Begins(&self.first)];
+        if let Some((last, middle)) = self.after_gaps.split_last() {
+            needles.push(Needle::Ends(last));
+            needles.extend(middle.iter().map(|piece| Needle::Contains(piece)));
+        }
+        needles
     }
 
     pub fn matches(&self, value: &str) -> bool {

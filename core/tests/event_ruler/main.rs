@@ -205,7 +205,11 @@ fn the_named_differences_are_as_they_are_said_to_be() {
     let document = std::fs::read_to_string(document).expect("the document");
     for (difference, theirs) in differences.iter().zip(theirs(&folder, &asked)) {
         let name = &difference.name;
-        assert_eq!(ours(&difference.pattern, &[difference.event.clone()]), answer(difference.ours), "{name}: ours");
+        assert_eq!(
+            ours(&difference.pattern, std::slice::from_ref(&difference.event)),
+            answer(difference.ours),
+            "{name}: ours"
+        );
         assert_eq!(theirs, answer(difference.theirs), "{name}: theirs");
         assert_ne!(difference.ours, difference.theirs, "{name} is none");
         assert!(document.contains(name.as_str()), "docs/FILTERS.md does not name {name:?}");

@@ -6,7 +6,7 @@ use super::{MAX_BYTES, MAX_MEMBERS, Node, Span, Tape, Unusual, View};
 use crate::codec::json::MAX_DEPTH;
 
 /// Keys that serde_json gives a meaning of its own start so.
-const PRIVATE: &str = "$serde_json";
+pub(crate) const PRIVATE: &str = "$serde_json";
 
 /// What is left to read.
 struct Reader<'a> {
@@ -231,7 +231,7 @@ impl Reader<'_> {
 ///
 /// Eight at a time: `x - 0x01… & !x & 0x80…` marks the zero bytes of a word, and a byte that is wanted becomes zero by
 /// exclusive or. A mark above the first one may be false, the first one never is.
-fn plain_prefix(bytes: &[u8]) -> usize {
+pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const TOPS: u64 = 0x8080_8080_8080_8080;
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;
@@ -249,7 +249,7 @@ fn plain_prefix(bytes: &[u8]) -> usize {
 }
 
 /// The character that an escape means, and how many bytes it takes after the backslash.
-fn escape(bytes: &[u8]) -> Result<(char, usize), Unusual> {
+pub(crate) fn escape(bytes: &[u8]) -> Result<(char, usize), Unusual> {
     let plain = match bytes.first().ok_or(Unusual)? {
         b'"' => '"',
         b'\\' => '\\',

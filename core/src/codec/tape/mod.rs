@@ -13,7 +13,7 @@
 //! is left to it: [`Tape::read_json`] then answers [`Unusual`] and the caller takes the slow way, whose verdict counts.
 
 mod avro;
-mod json;
+pub(crate) mod json;
 
 use serde_json::Value;
 

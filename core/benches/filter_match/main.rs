@@ -1,0 +1,376 @@
+//! The filter index, one event after another, from JSON to the rules that match: beside its floor and beside plain evaluation.
+//!
+//! `floor` is what no index can do without: the fields in use taken out of the same bytes, one probe into a table of as many
+//! partitions, and one independent cold line for each match. It is measured in turns with the index, so that the ratio holds on
+//! a machine that is busy with other things.
+//!
+//! ```sh
+//! cargo bench -p tidings-core --bench filter_match                     # the quick profiles
+//! cargo bench -p tidings-core --bench filter_match -- tenant 1000000   # one profile, so many subscriptions
+//! cargo bench -p tidings-core --bench filter_match -- write tenant 10000 FOLDER   # its files, for other engines
+//! ```
+
+mod workload;
+
+use std::{
+    collections::HashMap,
+    env, fs,
+    hash::{BuildHasherDefault, Hasher},
+    hint::black_box,
+    io::Write,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tidings_core::{
+    catalog::Catalog,
+    domain::{DestinationId, Event, EventSelector, Subscription, SubscriptionId, TeamId, TypeSelector},
+    filter::{Index, Rule, Scanner},
+};
+use workload::{Chance, Profile, TYPES, Workload, tree};
+
+/// Each is timed so often, in turns.
+const ROUNDS: usize = 9;
+/// A round takes at least so long.
+const MIN_ROUND: Duration = Duration::from_millis(60);
+const SEED: u64 = 42;
+/// Events that are held against plain evaluation.
+const PROVEN: usize = 100;
+
+const PROFILES: [(&str, Profile, usize); 9] = [
+    ("tenant", Profile::Tenant, 10_000),
+    ("single", Profile::Single, 10_000),
+    ("core", Profile::Core, 10_000),
+    ("nots", Profile::Nots, 10_000),
+    ("ranges", Profile::Ranges, 10_000),
+    ("wildcards", Profile::Texts, 10_000),
+    ("hot", Profile::Hot, 1_000),
+    ("hypermatch", Profile::Hypermatch, 100_000),
+    ("hypermatch-plain", Profile::HypermatchPlain, 100_000),
+];
+
+fn main() {
+    // Cargo's own arguments begin with a dash.
+    let words: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let profile = |name: &str| {
+        let found = PROFILES.into_iter().find(|(known, ..)| *known == name);
+        found.unwrap_or_else(|| panic!("{name}: one of {:?}", PROFILES.map(|(known, ..)| known)))
+    };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    println!(
+        "| profile | subscriptions | matches | floor ns | index ns | ratio | p50 | p99 | above parsing, ns a match | plain ns | build s | bytes a subscription |"
+    );
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    match words[..] {
+        [] => {
+            for count in [1_000, 100_000] {
+                measure("tenant", Profile::Tenant, count);
+            }
+            PROFILES[1..].iter().for_each(|(name, profile, count)| measure(name, *profile, *count));
+        }
+        ["write", name, count, folder] => write(profile(name).1, count.parse().expect("a number"), folder),
+        [name] => measure(name, profile(name).1, profile(name).2),
+        [name, count] => measure(name, profile(name).1, count.parse().expect("a number")),
+        _ => panic!("[profile [subscriptions]] | write profile subscriptions folder"),
+    }
+}
+
+fn measure(name: &str, profile: Profile, count: usize) {
+    let events = if profile == Profile::Single { 1_000 } else { 10_000 };
+    let workload = Workload::new(profile, count, events, SEED);
+    let rules = compile(&workload);
+    let start = Instant::now();
+    let index = Index::of(rules.iter().cloned());
+    let build = start.elapsed();
+    let stats = index.stats();
+
+    // What matches, and that plain evaluation says the same.
+    let mut scanner = Scanner::new();
+    let mut counts = Vec::new();
+    let (mut matches, mut checksum) = (0_usize, 0_u64);
+    for (place, text) in workload.events.iter().enumerate() {
+        let mut found = Vec::new();
+        index.matching_json(text.as_bytes(), &mut scanner, &mut found).expect("usual JSON");
+        if place < PROVEN {
+            let event = event(text);
+            let expected: Vec<&Arc<Rule>> = plain(&rules, &event).collect();
+            assert!(
+                found.iter().map(|rule| Arc::as_ptr(rule)).eq(expected.iter().map(|rule| Arc::as_ptr(rule))),
+                "{text}"
+            );
+        }
+        matches += found.len();
+        counts.push(found.len());
+        for rule in found {
+            let number: u64 = rule.subscription.id.as_str()[1..].parse().expect("a number");
+            checksum = checksum.wrapping_add(Chance(number).next());
+        }
+    }
+
+    let floor = Floor::new(&index, count, stats.partitions, &counts);
+    let (mut of_floor, mut of_index, mut of_scan) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        of_floor.push(time(&workload.events, |place, text| floor.run(place, text, &index, &mut scanner)));
+        of_index.push(time(&workload.events, |_, text| run(text, &index, &mut scanner)));
+        of_scan.push(time(&workload.events, |_, text| index.read_json(text, &mut scanner).is_ok() as usize));
+    }
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    let (of_floor, of_index, of_scan) = (median(of_floor), median(of_index), median(of_scan));
+    let mut single: Vec<f64> = workload
+        .events
+        .iter()
+        .map(|text| {
+            let start = Instant::now();
+            black_box(run(text.as_bytes(), &index, &mut scanner));
+            start.elapsed().as_nanos() as f64
+        })
+        .collect();
+    single.sort_by(f64::total_cmp);
+    let percentile = |share: f64| single[(single.len() as f64 * share) as usize];
+    let plainly =
+        workload.events.iter().take(PROVEN.min(2_000_000 / count)).map(|text| event(text)).collect::<Vec<_>>();
+    let start = Instant::now();
+    plainly.iter().for_each(|event| {
+        black_box(plain(&rules, event).count());
+    });
+    let of_plain = start.elapsed().as_nanos() as f64 / plainly.len().max(1) as f64;
+    let per_event = matches as f64 / workload.events.len() as f64;
+    println!(
+        "| {name} | {count} | {per_event:.1} | {of_floor:.0} | {of_index:.0} | {:.2} | {:.0} | {:.0} | {:.1} | {of_plain:.0} | {:.2} | {:.0} |",
+        of_index / of_floor,
+        percentile(0.5),
+        percentile(0.99),
+        (of_index - of_scan) / per_event.max(1.0),
+        build.as_secs_f64(),
+        stats.bytes.total as f64 / count as f64,
+    );
+    eprintln!(
+        "{name} {count}: scan {of_scan:.0} ns, above it {:.0} ns; {} partitions, {} clauses, {} verified, checksum {checksum:016x}; bytes {:?}",
+        of_index - of_scan,
+        stats.partitions,
+        stats.clauses,
+        stats.verified,
+        stats.bytes
+    );
+}
+
+/// One event, and one line of each rule that matches.
+fn run(text: impl AsRef<[u8]>, index: &Index, scanner: &mut Scanner) -> usize {
+    let mut found = Vec::new();
+    index.matching_json(text.as_ref(), scanner, &mut found).expect("usual JSON");
+    found.iter().map(|rule| rule.destination_hashes.len()).sum()
+}
+
+/// Nanoseconds an event.
+fn time(events: &[String], mut run: impl FnMut(usize, &[u8]) -> usize) -> f64 {
+    let start = Instant::now();
+    let mut passes = 0;
+    while start.elapsed() < MIN_ROUND {
+        for (place, text) in events.iter().enumerate() {
+            black_box(run(place, text.as_bytes()));
+        }
+        passes += 1;
+    }
+    start.elapsed().as_nanos() as f64 / (passes * events.len()) as f64
+}
+
+fn plain<'r>(rules: &'r [Arc<Rule>], event: &Event) -> impl Iterator<Item = &'r Arc<Rule>> {
+    rules.iter().filter(move |rule| rule.matches(event))
+}
+
+/// What every index must do.
+struct Floor {
+    table: HashMap<u64, u32, BuildHasherDefault<Same>>,
+    /// As many lines as there are subscriptions, far from each other.
+    lines: Vec<[u64; 8]>,
+    /// Of each event, the lines of its matches.
+    touched: Vec<Vec<u32>>,
+}
+
+#[derive(Default)]
+struct Same(u64);
+
+impl Hasher for Same {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("keys are numbers");
+    }
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+}
+
+impl Floor {
+    fn new(_index: &Index, subscriptions: usize, partitions: usize, counts: &[usize]) -> Floor {
+        let chance = &mut Chance(SEED);
+        let touched =
+            counts.iter().map(|count| (0..*count).map(|_| chance.below(subscriptions as u64) as u32).collect());
+        Floor {
+            touched: touched.collect(),
+            lines: vec![[1; 8]; subscriptions],
+            table: (0..partitions as u64).map(|number| (Chance(number).next(), 1)).collect(),
+        }
+    }
+
+    fn run(&self, place: usize, text: &[u8], index: &Index, scanner: &mut Scanner) -> usize {
+        let (team, event_type) = index.read_json(text, scanner).expect("usual JSON");
+        let hash = |text: &str| {
+            text.bytes()
+                .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3))
+        };
+        // A partition of the table, whichever.
+        let key = (hash(team) ^ hash(event_type).rotate_left(32)) % self.table.len() as u64;
+        let probed = self.table.get(&Chance(key).next()).copied().unwrap_or(0);
+        let lines = self.touched[place].iter().map(|line| self.lines[*line as usize][0]).sum::<u64>();
+        probed as usize + lines as usize
+    }
+}
+
+/// Event types of the workload, as catalog entries.
+fn catalog() -> Catalog {
+    let record = |name: &str, fields: Vec<Value>| json!({"type": "record", "name": name, "fields": fields});
+    let field = |name: &str, kind: Value| json!({"name": name, "type": kind, "tidings.title": name.to_uppercase()});
+    let filter = |key: &str, path: &str, kind: &str| json!({"key": key, "label": key, "field": path, "kind": kind, "many": true});
+    let files: Vec<(String, String)> = (0..TYPES)
+        .map(|number| {
+            let schema = json!({
+                "type": "record", "namespace": "evt", "name": format!("type_{number:02}"), "doc": "Of the benchmark.",
+                "tidings.displayName": "Benchmark", "tidings.category": "bench", "tidings.severity": "info",
+                "fields": [
+                    field("app", json!("string")), field("channel", json!("string")), field("env", json!("string")),
+                    field("number", json!("string")), field("region", json!("string")), field("type", json!("string")),
+                    field("name", json!("string")),
+                    field("tags", json!({"type": "array", "items": "string"})),
+                    field("customer", record("customer", ["id", "name", "email"].map(|name| field(name, json!("string"))).into())),
+                    field("license", record("license", vec![
+                        field("id", json!("string")), field("type", json!("string")), field("expires", json!("long")),
+                        field("fields", json!({"type": "map", "values": ["string", "long", "boolean"]})),
+                    ])),
+                    field("instance", record("instance", vec![
+                        field("status", json!("string")), field("nodes", json!("long")),
+                        field("tags", json!({"type": "array", "items": "string"})),
+                    ])),
+                    field("version", record("version", vec![field("ord", json!("long"))])),
+                    field("actor", record("actor", vec![field("email", json!("string"))])),
+                ],
+                "tidings.filters": [
+                    filter("app", "app", "text"), filter("channel", "channel", "text"), filter("env", "env", "text"),
+                    filter("number", "number", "text"), filter("region", "region", "text"), filter("type", "type", "text"),
+                    filter("name", "name", "text"), filter("tags", "tags", "text"),
+                    filter("customerId", "customer.id", "text"), filter("customerName", "customer.name", "text"),
+                    filter("licenseType", "license.type", "text"), filter("licenseExpires", "license.expires", "number"),
+                    filter("licenseFields", "license.fields", "map"),
+                    filter("instanceStatus", "instance.status", "text"), filter("instanceTags", "instance.tags", "text"),
+                    filter("instanceNodes", "instance.nodes", "number"), filter("versionOrd", "version.ord", "number"),
+                    filter("actorEmail", "actor.email", "text"),
+                ],
+                "tidings.example": {
+                    "app": "a", "channel": "b", "env": "c", "number": "1", "region": "d", "type": "e", "name": "f", "tags": ["g"],
+                    "customer": {"id": "h", "name": "i", "email": "j"},
+                    "license": {"id": "k", "type": "l", "expires": 1, "fields": {"seats": 1}},
+                    "instance": {"status": "m", "nodes": 2, "tags": ["n"]}, "version": {"ord": 3}, "actor": {"email": "o"},
+                },
+            });
+            (format!("evt/type_{number:02}.avsc"), schema.to_string())
+        })
+        .collect();
+    Catalog::load(&files).unwrap_or_else(|faults| panic!("{faults:#?}"))
+}
+
+/// The filter's key of a field.
+fn key_of(path: &str) -> (String, Option<&str>) {
+    if let Some(name) = path.strip_prefix("license.fields.") {
+        return ("licenseFields".to_owned(), Some(name));
+    }
+    let mut words = path.split('.');
+    let mut key = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        key.push_str(&word[..1].to_uppercase());
+        key.push_str(&word[1..]);
+    }
+    (key, None)
+}
+
+fn subscription(number: usize, of: &workload::Subscription) -> Subscription {
+    let events = of.clauses.iter().map(|(event_type, conditions)| {
+        let mut filter = serde_json::Map::new();
+        for (path, value) in conditions {
+            match key_of(path) {
+                (key, None) => drop(filter.insert(key, value.clone())),
+                (key, Some(name)) => {
+                    let inner = filter.entry(key).or_insert_with(|| json!({}));
+                    inner.as_object_mut().expect("an object").insert(name.to_owned(), value.clone());
+                }
+            }
+        }
+        EventSelector { event_type: TypeSelector::Key(event_type.as_str().into()), filter }
+    });
+    Subscription {
+        team: TeamId::new(&of.team).expect("a name"),
+        id: SubscriptionId::new(&format!("s{number:07}")).expect("a name"),
+        revision: 1,
+        name: None,
+        enabled: true,
+        events: events.collect(),
+        destinations: vec![DestinationId::new("hook").expect("a name")],
+    }
+}
+
+/// In the order of ids.
+fn compile(workload: &Workload) -> Vec<Arc<Rule>> {
+    let catalog = catalog();
+    let numbered = workload.subscriptions.iter().enumerate();
+    numbered
+        .map(|(number, of)| {
+            let rule = Rule::compile(Arc::new(subscription(number, of)), &catalog);
+            Arc::new(rule.unwrap_or_else(|faults| panic!("{}", faults[0])))
+        })
+        .collect()
+}
+
+fn event(text: &str) -> Event {
+    let envelope: Value = serde_json::from_str(text).expect("JSON");
+    let word = |name: &str| envelope[name].as_str().expect("a text").to_owned();
+    Event {
+        team: TeamId::new(&word("team")).expect("a name"),
+        id: "1".into(),
+        source: "bench".into(),
+        event_type: word("type").into(),
+        time: None,
+        subject: None,
+        data: envelope["data"].clone(),
+    }
+}
+
+/// `events.ndjson`; `subscriptions.ndjson` in the product's form; `rules.tsv`, an id and a pattern over the whole envelope a line.
+fn write(profile: Profile, count: usize, folder: &str) {
+    let workload = Workload::new(profile, count, 10_000, SEED);
+    let create = |name: &str| std::io::BufWriter::new(fs::File::create(format!("{folder}/{name}")).expect("a file"));
+    fs::create_dir_all(folder).expect("a folder");
+    let (mut events, mut subscriptions, mut rules) =
+        (create("events.ndjson"), create("subscriptions.ndjson"), create("rules.tsv"));
+    for event in &workload.events {
+        writeln!(events, "{event}").expect("written");
+    }
+    for (number, of) in workload.subscriptions.iter().enumerate() {
+        let text = serde_json::to_string(&subscription(number, of)).expect("JSON");
+        writeln!(subscriptions, "{text}").expect("written");
+        for (of_type, conditions) in &of.clauses {
+            let mut pattern = json!({"team": [of.team], "type": [of_type]});
+            if !conditions.is_empty() {
+                pattern["data"] = Value::Object(tree(conditions));
+            }
+            // Others have no `all`: they are asked for less.
+            if let Some(tags) = pattern.pointer_mut("/data/tags").filter(|tags| tags[0].get("all").is_some()) {
+                *tags = json!(["tag1"]);
+            }
+            writeln!(rules, "{number}\t{pattern}").expect("written");
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! Which subscriptions an event matches: one look-up by team and event type, one look at each field that their filters ask for.
+//!
+//! ```text
+//! team, event type ── partition ─┬─ blocks of rules      those of 64 and fewer rules in one
+//!                                └─ fresh rules          not yet built into a block: tried plainly
+//! ```
+//!
+//! Rules for events of any type stand in a partition of their own, which is looked up second.
+//!
+//! One writer, who holds the index mutably; readers hold clones, which are a few pointers. A change copies the page of the table
+//! that it is in and nothing else; blocks are immutable and shared. So a reader keeps the snapshot it has, never waits, and never
+//! sees half a change.
+//!
+//! What is deliberately absent: any decision by a hash alone (keys, names and texts are compared byte by byte), and any knowledge
+//! of operators that [`Parts`](super::alternatives::Parts) does not name: they are left to plain evaluation.
+//!
+//! Reading order: this file, [`block`], [`build`], [`found`], `predicates`, `fields`, `table`, `hash`.
+
+mod block;
+mod build;
+mod fields;
+mod found;
+mod hash;
+mod predicates;
+mod projection;
+mod scan;
+mod stats;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, iter, sync::Arc};
+
+use block::{Block, Scratch};
+use build::Row;
+use fields::Fields;
+use found::{OfDatum, Source};
+use hash::hash;
+use projection::Projection;
+use scan::{Addressed, OfScan};
+use table::Table;
+
+pub use scan::Scanner;
+pub use stats::{PartitionStats, Stats};
+
+use super::{Datum, Of, Rule};
+use crate::{
+    codec::tape::Unusual,
+    domain::{Event, TeamId, TypeSelector},
+};
+
+/// Rules by team and event type.
+#[derive(Clone)]
+pub struct Index {
+    partitions: Table<Partition>,
+    fields: Fields,
+    /// Of the fields as they were when the index was last settled.
+    projection: Option<Arc<Projection>>,
+    /// Partitions with something to be built or taken away, some perhaps twice.
+    unsettled: Vec<Key>,
+}
+
+/// The rules of one team for one event type.
+#[derive(Clone)]
+struct Partition {
+    /// Of most partitions this is all.
+    block: Option<Arc<Block>>,
+    rest: Option<Arc<Rest>>,
+}
+
+/// What a partition has beside its first block.
+#[derive(Clone)]
+struct Rest {
+    key: Key,
+    /// Rows of the first block that are there no longer. Empty: all are there.
+    dead: Box<[u64]>,
+    /// Each at most a quarter of the one before.
+    layers: Vec<Layer>,
+    /// In no order.
+    fresh: Vec<Row>,
+    /// It is among the unsettled.
+    unsettled: bool,
+}
+
+#[derive(Clone)]
+struct Layer {
+    block: Arc<Block>,
+    dead: Box<[u64]>,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    team: TeamId,
+    /// `None`: any.
+    event_type: Option<Arc<str>>,
+}
+
+/// How many rules of a partition may wait to be built in.
+const MAX_FRESH: usize = 64;
+/// How many partitions may wait to be settled.
+const MAX_UNSETTLED: usize = 10_000;
+/// So many rows are built anew rather than laid over others.
+const SMALL: usize = 64;
+/// A layer that is not so many times as large as what is laid over it is built together with it.
+const LAYER_RATIO: usize = 4;
+
+// === impl Index ===
+
+impl Index {
+    pub fn new() -> Index {
+        Index { partitions: Table::new(), fields: Fields::default(), projection: None, unsettled: Vec::new() }
+    }
+
+    /// All at once. There must be no two of the same team and id.
+    pub fn of(rules: impl IntoIterator<Item = Arc<Rule>>) -> Index {
+        let mut rows: Vec<(u64, Row)> = Vec::new();
+        for rule in rules {
+            let clauses = 0..rule.clauses().len() as u32;
+            rows.extend(clauses.map(|clause| {
+                let row = Row { rule: rule.clone(), clause };
+                (key_hash(rule.subscription.team.as_str(), row.event_type()), row)
+            }));
+        }
+        // Partitions of the same hash are told apart below.
+        rows.sort_by(|(a_hash, a), (b_hash, b)| a_hash.cmp(b_hash).then_with(|| a.cmp_in_table(b)));
+        let mut fields = Fields::default();
+        let mut entries = Vec::new();
+        let mut of_partition: Vec<Row> = Vec::new();
+        for same in rows.chunk_by(|(a_hash, a), (b_hash, b)| a_hash == b_hash && a.is_beside(b)) {
+            of_partition.clear();
+            of_partition.extend(same.iter().map(|(_, row)| row.clone()));
+            let team = of_partition[0].rule.subscription.team.as_str();
+            let block = Block::build(team, of_partition[0].event_type(), &of_partition, &mut fields);
+            entries.push((same[0].0, Partition { block: Some(Arc::new(block)), rest: None }));
+        }
+        let bits = table::bits_for(entries.len());
+        let projection = Some(Arc::new(Projection::of(&fields)));
+        Index { partitions: Table::of(entries, bits), fields, projection, unsettled: Vec::new() }
+    }
+
+    /// Adds a rule. One with the same team and id must have been [removed](Index::remove) before.
+    pub fn insert(&mut self, rule: &Arc<Rule>) {
+        for clause in 0..rule.clauses().len() as u32 {
+            let row = Row { rule: rule.clone(), clause };
+            let key = row.key();
+            let (team, event_type) = (key.team.as_str(), key.event_type.as_deref());
+            let hash = key_hash(team, event_type);
+            if self.partitions.get(hash, |known| known.is_of(team, event_type)).is_none() {
+                self.partitions.insert(hash, Partition { block: None, rest: Some(Arc::new(Rest::new(&key))) });
+            }
+            let Some(partition) = self.partitions.get_mut(hash, |known| known.is_of(team, event_type)) else {
+                continue;
+            };
+            let rest = partition.rest_mut(&key, &mut self.unsettled);
+            rest.fresh.push(row);
+            if rest.fresh.len() >= MAX_FRESH {
+                self.settle_partition(&key);
+            }
+        }
+        self.settle_if_much();
+    }
+
+    /// Takes out what [`Index::insert`] has put in for this very rule.
+    pub fn remove(&mut self, rule: &Rule) {
+        for clause in rule.clauses() {
+            let key =
+                Key { team: rule.subscription.team.clone(), event_type: type_of(&clause.event_type).map(Arc::from) };
+            let (team, event_type) = (key.team.as_str(), key.event_type.as_deref());
+            let hash = key_hash(team, event_type);
+            let Some(partition) = self.partitions.get_mut(hash, |known| known.is_of(team, event_type)) else {
+                continue;
+            };
+            let first = partition.block.clone();
+            let rest = partition.rest_mut(&key, &mut self.unsettled);
+            rest.fresh.retain(|row| row.rule.subscription.id != rule.subscription.id);
+            if let Some(block) = first {
+                bury(&block, &mut rest.dead, rule);
+            }
+            rest.layers.iter_mut().for_each(|Layer { block, dead }| bury(block, dead, rule));
+            if partition.rows() == 0 {
+                self.settle_partition(&key);
+            }
+        }
+        self.settle_if_much();
+    }
+
+    /// Builds what was added since the last time into blocks and gives back the memory of what was removed. Nothing else
+    /// changes: what matches before, matches after. To be called before a snapshot is given to readers.
+    pub fn settle(&mut self) {
+        let mut keys = std::mem::take(&mut self.unsettled);
+        keys.sort_unstable();
+        keys.dedup();
+        keys.iter().for_each(|key| self.settle_partition(key));
+        if self.projection.as_ref().is_none_or(|projection| projection.version != self.fields.version()) {
+            self.projection = Some(Arc::new(Projection::of(&self.fields)));
+        }
+    }
+
+    fn settle_if_much(&mut self) {
+        if self.unsettled.len() >= MAX_UNSETTLED {
+            self.settle();
+        }
+    }
+
+    fn settle_partition(&mut self, key: &Key) {
+        let (team, event_type) = (key.team.as_str(), key.event_type.as_deref());
+        let hash = key_hash(team, event_type);
+        let is = |known: &Partition| known.is_of(team, event_type);
+        let Some(partition) = self.partitions.get_mut(hash, is) else { return };
+        let Some(rest) = partition.rest.take() else { return };
+        let Rest { dead, mut layers, fresh: mut rows, .. } = Arc::unwrap_or_clone(rest);
+        layers.splice(0..0, partition.block.take().map(|block| Layer { block, dead }));
+        let mut gone = Vec::new();
+        // Those with many dead are built anew, and those that are not much larger than what would be laid over them.
+        let mut kept = Vec::with_capacity(layers.len() + 1);
+        for layer in layers {
+            let (alive, dead) = layer.count();
+            if dead > alive || (dead > 0 && alive <= SMALL) {
+                rows.extend(layer.rows(key));
+                gone.push(layer.block);
+            } else {
+                kept.push(layer);
+            }
+        }
+        while let Some(last) =
+            kept.pop_if(|last| !rows.is_empty() && last.count().0 <= SMALL.max(LAYER_RATIO * rows.len()))
+        {
+            rows.extend(last.rows(key));
+            gone.push(last.block);
+        }
+        if !rows.is_empty() {
+            rows.sort_by(Row::cmp_in_table);
+            let block = Arc::new(Block::build(team, event_type, &rows, &mut self.fields));
+            kept.push(Layer { block, dead: Box::default() });
+        }
+        // The largest first.
+        kept.sort_by_key(|layer| std::cmp::Reverse(layer.block.rules.len()));
+        let mut kept = kept.into_iter();
+        match kept.next() {
+            None => {
+                // The key is what it is found by.
+                partition.rest = Some(Arc::new(Rest::new(key)));
+                self.partitions.remove(hash, is);
+            }
+            Some(Layer { block, dead }) => {
+                partition.block = Some(block);
+                let layers: Vec<Layer> = kept.collect();
+                let is_all = layers.is_empty() && dead.is_empty();
+                let rest = Rest { dead, layers, ..Rest::new(key) };
+                partition.rest = (!is_all).then(|| Arc::new(rest));
+            }
+        }
+        for block in gone {
+            self.fields.release(block.columns.iter().map(|column| column.field));
+        }
+    }
+
+    /// The subscriptions that match, each once, in the order of their ids. Disabled ones too: what becomes of them is
+    /// not decided here.
+    pub fn matching(&self, event: &Event) -> Vec<&Arc<Rule>> {
+        self.matching_data(&event.team, &event.event_type, Of { datum: &event.data, event })
+    }
+
+    /// The same for an event whose data is elsewhere; what asks for its time or attributes needs it [there](Of) too.
+    pub fn matching_data<'a>(&self, team: &TeamId, event_type: &str, data: impl Datum<'a>) -> Vec<&Arc<Rule>> {
+        let mut found = Vec::new();
+        let mut source = OfDatum { fields: &self.fields, event_type, data };
+        self.matching_in(team.as_str(), event_type, &mut source, &mut Scratch::default(), &mut found);
+        found
+    }
+
+    /// The same for an event in JSON, an envelope with `team`, `type` and `data`: only what filters ask for is taken out of it.
+    /// Adds what matches to `found`. [`Unusual`] says nothing about the event but that another way must be taken.
+    pub fn matching_json<'i>(
+        &'i self,
+        envelope: &[u8],
+        scanner: &mut Scanner,
+        found: &mut Vec<&'i Arc<Rule>>,
+    ) -> Result<(), Unusual> {
+        let up_to_date = |projection: &&Arc<Projection>| projection.version == self.fields.version();
+        let projection = self.projection.as_ref().filter(up_to_date).ok_or(Unusual)?;
+        let (text, Addressed { team, event_type }) = scanner.scan(envelope, projection)?;
+        let mut source = OfScan { text, scanner, asked: false };
+        let before = found.len();
+        self.matching_in(team, event_type, &mut source, &mut Scratch::default(), found);
+        if source.asked {
+            found.truncate(before);
+            return Err(Unusual);
+        }
+        Ok(())
+    }
+
+    /// The team and type of an event in JSON, its fields left in the scanner: the part of [`Index::matching_json`] that no index
+    /// can do without.
+    pub fn read_json<'e>(&self, envelope: &'e [u8], scanner: &mut Scanner) -> Result<(&'e str, &'e str), Unusual> {
+        let projection = self.projection.as_ref().ok_or(Unusual)?;
+        let (_, Addressed { team, event_type }) = scanner.scan(envelope, projection)?;
+        Ok((team, event_type))
+    }
+
+    fn matching_in<'i, 'a>(
+        &'i self,
+        team: &str,
+        event_type: &str,
+        source: &mut impl Source<'a>,
+        scratch: &mut Scratch<'i, 'a>,
+        found: &mut Vec<&'i Arc<Rule>>,
+    ) {
+        let begin = found.len();
+        // Each run in the order of ids by itself.
+        let mut runs = 0;
+        let mut ended = |found: &[&Arc<Rule>], before: usize| runs += usize::from(found.len() > before);
+        let (of_team, of_type) = (hash(team.as_bytes()), type_hash(event_type));
+        for (event_type, hash) in [(Some(event_type), of_team ^ of_type), (None, of_team)] {
+            let Some(partition) = self.partitions.get(hash, |known| known.is_of(team, event_type)) else { continue };
+            if let Some(block) = &partition.block {
+                let before = found.len();
+                block.matching(partition.rest.as_ref().map_or(&[], |rest| &rest.dead), source, scratch, found);
+                ended(found, before);
+            }
+            let Some(rest) = &partition.rest else { continue };
+            for Layer { block, dead } in &rest.layers {
+                let before = found.len();
+                block.matching(dead, source, scratch, found);
+                ended(found, before);
+            }
+            for row in &rest.fresh {
+                let before = found.len();
+                found.extend(Some(&row.rule).filter(|rule| source.holds(rule)));
+                ended(found, before);
+            }
+        }
+        if runs > 1 {
+            found[begin..].sort_by(|a, b| a.subscription.id.cmp(&b.subscription.id));
+            found.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        }
+    }
+}
+
+impl Default for Index {
+    fn default() -> Index {
+        Index::new()
+    }
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows: usize = self.partitions.values().map(Partition::rows).sum();
+        write!(f, "Index({} partitions, {rows} clauses, {} fields)", self.partitions.len(), self.fields.len())
+    }
+}
+
+// === impl Partition ===
+
+impl Partition {
+    fn is_of(&self, team: &str, event_type: Option<&str>) -> bool {
+        match (&self.block, &self.rest) {
+            (Some(block), _) => block.is_of(team, event_type),
+            (None, Some(rest)) => rest.key.team.as_str() == team && rest.key.event_type.as_deref() == event_type,
+            (None, None) => false,
+        }
+    }
+
+    /// For a change, after which it must be settled.
+    fn rest_mut(&mut self, key: &Key, unsettled: &mut Vec<Key>) -> &mut Rest {
+        let rest = Arc::make_mut(self.rest.get_or_insert_with(|| Arc::new(Rest::new(key))));
+        if !rest.unsettled {
+            rest.unsettled = true;
+            unsettled.push(key.clone());
+        }
+        rest
+    }
+
+    /// Clauses that are there.
+    fn rows(&self) -> usize {
+        let first = self.block.as_ref().map_or(0, |block| block.rules.len());
+        let Some(rest) = &self.rest else { return first };
+        first - ones(&rest.dead) + rest.layers.iter().map(|layer| layer.count().0).sum::<usize>() + rest.fresh.len()
+    }
+}
+
+// === impl Rest ===
+
+impl Rest {
+    fn new(key: &Key) -> Rest {
+        let key = key.clone();
+        Rest { key, dead: Box::default(), layers: Vec::new(), fresh: Vec::new(), unsettled: false }
+    }
+}
+
+// === impl Layer ===
+
+impl Layer {
+    /// Rows that are there, and that are there no longer.
+    fn count(&self) -> (usize, usize) {
+        let dead = ones(&self.dead);
+        (self.block.rules.len() - dead, dead)
+    }
+
+    /// The rows that are there.
+    fn rows(&self, key: &Key) -> Vec<Row> {
+        let mut rows: Vec<Row> = Vec::with_capacity(self.block.rules.len());
+        let is_dead = |row: usize| self.dead.get(row / 64).is_some_and(|word| word >> (row % 64) & 1 == 1);
+        for (_, rule) in self.block.rules.iter().enumerate().filter(|(row, _)| !is_dead(*row)) {
+            if rows.last().is_none_or(|last| !Arc::ptr_eq(&last.rule, rule)) {
+                let clauses = rule.clauses().iter().enumerate();
+                let of_type = clauses.filter(|(_, clause)| type_of(&clause.event_type) == key.event_type.as_deref());
+                rows.extend(of_type.map(|(clause, _)| Row { rule: rule.clone(), clause: clause as u32 }));
+            }
+        }
+        rows
+    }
+}
+
+// === impl Row ===
+
+impl Row {
+    fn event_type(&self) -> Option<&str> {
+        type_of(&self.rule.clauses()[self.clause as usize].event_type)
+    }
+
+    fn key(&self) -> Key {
+        Key { team: self.rule.subscription.team.clone(), event_type: self.event_type().map(Arc::from) }
+    }
+
+    /// Of the same team and event type.
+    fn is_beside(&self, other: &Row) -> bool {
+        self.rule.subscription.team == other.rule.subscription.team && self.event_type() == other.event_type()
+    }
+
+    /// By team and event type, then by id, those of one rule side by side.
+    fn cmp_in_table(&self, other: &Row) -> std::cmp::Ordering {
+        let (a, b) = (&self.rule.subscription, &other.rule.subscription);
+        let by_key = || a.team.cmp(&b.team).then_with(|| self.event_type().cmp(&other.event_type()));
+        by_key().then_with(|| a.id.cmp(&b.id)).then_with(|| self.clause.cmp(&other.clause))
+    }
+}
+
+/// What a clause is filed under: its event type, or any. Clauses name nothing else.
+fn type_of(selector: &TypeSelector) -> Option<&str> {
+    match selector {
+        TypeSelector::Key(key) => Some(key),
+        _ => None,
+    }
+}
+
+fn key_hash(team: &str, event_type: Option<&str>) -> u64 {
+    hash(team.as_bytes()) ^ event_type.map_or(0, type_hash)
+}
+
+fn type_hash(event_type: &str) -> u64 {
+    hash(event_type.as_bytes()).rotate_left(32)
+}
+
+/// Marks the rows of a rule.
+fn bury(block: &Block, dead: &mut Box<[u64]>, rule: &Rule) {
+    let id = &rule.subscription.id;
+    let first = block.rules.partition_point(|known| known.subscription.id < *id);
+    let same = block.rules[first..].iter().take_while(|known| known.subscription.id == *id).count();
+    if same > 0 && dead.is_empty() {
+        *dead = iter::repeat_n(0, block.width()).collect();
+    }
+    (first..first + same).for_each(|row| dead[row / 64] |= 1 << (row % 64));
+}
+
+fn ones(words: &[u64]) -> usize {
+    words.iter().map(|word| word.count_ones() as usize).sum()
+}

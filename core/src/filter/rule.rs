@@ -1,0 +1,110 @@
+//! A subscription with its filters compiled: what the [index](super::Index) finds.
+
+use std::sync::Arc;
+
+use super::{Clause, Datum, Fault, Faults, Of, Path, SelectorExplanation, selection};
+use crate::{
+    catalog::Catalog,
+    domain::{Event, EventSelector, Subscription, TypeSelector, notification::destination_hash},
+};
+
+/// The most clauses of one rule: selections multiply the types that they cover with their filter.
+pub const MAX_CLAUSES: usize = 1_000;
+
+/// A subscription and its clauses, one for each event type of each of its selectors; any of them may match.
+#[derive(Debug)]
+pub struct Rule {
+    pub subscription: Arc<Subscription>,
+    /// The [`destination_hash`] of each of its destinations: hashing names once is enough.
+    pub destination_hashes: Box<[u32]>,
+    clauses: Box<[Clause]>,
+    /// For each selector, where its clauses end; empty where each has one, as nearly all have.
+    ends: Box<[usize]>,
+}
+
+// === impl Rule ===
+
+impl Rule {
+    /// Makes the clauses of all event selectors, or says everything that is wrong with them.
+    pub fn compile(subscription: Arc<Subscription>, catalog: &Catalog) -> Result<Rule, Vec<Fault>> {
+        let mut faults = Faults::default();
+        let mut clauses = Vec::with_capacity(subscription.events.len());
+        let mut ends = Vec::with_capacity(subscription.events.len());
+        for (i, selector) in subscription.events.iter().enumerate() {
+            match selection::compile_all(selector, catalog, &format!("events[{i}]")) {
+                Ok(of_selector) => clauses.extend(of_selector),
+                Err(found) => faults.extend(found),
+            }
+            ends.push(clauses.len());
+            if clauses.len() > MAX_CLAUSES {
+                let found = format!("{} or more pairs of type and filter", clauses.len());
+                faults.add(&Path::Root("events"), found, format!("at most {MAX_CLAUSES}"));
+                break;
+            }
+        }
+        if ends.iter().copied().eq(1..=ends.len()) {
+            ends = Vec::new();
+        }
+        let destinations = subscription.destinations.iter();
+        let destination_hashes = destinations.map(|id| destination_hash(&subscription.team, id)).collect();
+        faults.or(Rule { subscription, destination_hashes, clauses: clauses.into(), ends: ends.into() })
+    }
+
+    /// Of clauses that no catalog has seen.
+    #[cfg(test)]
+    pub(super) fn of(subscription: Arc<Subscription>, clauses: Vec<Clause>) -> Rule {
+        Rule { subscription, destination_hashes: Box::default(), clauses: clauses.into(), ends: Box::default() }
+    }
+
+    pub(super) fn clauses(&self) -> &[Clause] {
+        &self.clauses
+    }
+
+    /// The meaning of a subscription: its team's event, of a type it names, whose data passes that selector's filter.
+    pub fn matches(&self, event: &Event) -> bool {
+        self.subscription.team == event.team && self.holds(&event.event_type, Of { datum: &event.data, event })
+    }
+
+    /// For an event of the subscription's team.
+    pub(super) fn holds<'a>(&self, event_type: &str, data: impl Datum<'a>) -> bool {
+        self.clauses.iter().any(|clause| clause.event_type.covers(event_type) && clause.matches(data))
+    }
+
+    /// Selector by selector, condition by condition. That the event is of the rule's team is the caller's to see.
+    pub fn explain(&self, event: &Event) -> Vec<SelectorExplanation> {
+        let explain = |(i, selector): (usize, &EventSelector)| {
+            let clauses = self.clauses_of(i);
+            // Of a selection, the clause for the event's type says the most; the first where no clause is for it.
+            let covering = clauses.iter().find(|clause| clause.event_type.covers(&event.event_type));
+            let conditions = covering.or(clauses.first());
+            let conditions = conditions.map(|clause| clause.explain(&event.data, Some(event))).unwrap_or_default();
+            let type_matches = covering.is_some();
+            let matched = type_matches && conditions.iter().all(|condition| condition.held);
+            SelectorExplanation { event_type: selector.event_type.clone(), type_matches, conditions, matched }
+        };
+        self.subscription.events.iter().enumerate().map(explain).collect()
+    }
+
+    /// The clauses of one selector.
+    fn clauses_of(&self, selector: usize) -> &[Clause] {
+        match selector.checked_sub(1) {
+            _ if self.ends.is_empty() => &self.clauses[selector..=selector],
+            None => &self.clauses[..self.ends[selector]],
+            Some(before) => &self.clauses[self.ends[before]..self.ends[selector]],
+        }
+    }
+}
+
+// === impl TypeSelector ===
+
+impl TypeSelector {
+    /// Whether events of that type are meant, filter aside, by what a [`Clause`] can name: a key, or any type. Of other
+    /// selectors only the catalog knows.
+    fn covers(&self, event_type: &str) -> bool {
+        match self {
+            TypeSelector::Key(key) => **key == *event_type,
+            TypeSelector::Any => true,
+            _ => false,
+        }
+    }
+}
