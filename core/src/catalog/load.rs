@@ -309,7 +309,7 @@ mod tests {
         check(
             &filter(1, "operators"),
             json!(["prefix"]),
-            "tidings.filters[1].operators: found \"prefix\"; allowed: equals, anything-but, numeric, exists",
+            "tidings.filters[1].operators: found \"prefix\"; allowed: equals, anything-but, numeric, exists, all, not",
         );
         check(
             &filter(1, "kind"),

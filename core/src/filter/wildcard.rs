@@ -146,8 +146,11 @@ mod tests {
             parts in prop::collection::vec(prop_oneof![Just("a"), Just("b"), Just("é"), Just("*"), Just(r"\*")], 0..8),
             value in "[abé*]{0,10}",
         ) {
-            let text = parts.concat();
-            prop_assume!(!text.contains("**"));
+            let mut text = parts.concat();
+            // Two in a row are refused: one has the same meaning.
+            while text.contains("**") {
+                text = text.replace("**", "*");
+            }
             let wildcard = Wildcard::read(&text).unwrap();
             let (pattern, characters): (Vec<char>, Vec<char>) = (text.chars().collect(), value.chars().collect());
             prop_assert_eq!(wildcard.matches(&value), by_definition(&pattern, &characters), "{} {}", text, value);

@@ -1,5 +1,7 @@
 //! Which named difference a generated pair or pattern falls under, if any: by its form, not by the answers.
 
+use std::net::IpAddr;
+
 use serde_json::Value;
 
 /// Of a pattern that both accept and an event.
@@ -12,6 +14,12 @@ pub fn difference(pattern: &Value, event: &Value) -> Option<&'static str> {
     if pattern.to_string().contains(r#""cidr""#) && has_a_number(event) {
         return Some("numbers under cidr");
     }
+    if of_other_kinds(pattern, event) {
+        return Some("addresses of the other kind");
+    }
+    if a_wildcard_beside_a_wide_suffix(pattern) {
+        return Some("a wildcard beside a suffix outside ASCII");
+    }
     if a_wildcard_beside_ignored_case(pattern) {
         return Some("a wildcard beside an operator that ignores case");
     }
@@ -19,6 +27,47 @@ pub fn difference(pattern: &Value, event: &Value) -> Option<&'static str> {
         return Some("a field in several objects of `$or`");
     }
     None
+}
+
+/// A network of one kind is asked for, and an address of the other is there.
+fn of_other_kinds(pattern: &Value, event: &Value) -> bool {
+    let (mut networks, mut addresses) = ((false, false), (false, false));
+    texts(pattern, &mut |text| {
+        let kind = text.split_once('/').and_then(|(address, _)| address.parse().ok());
+        note(kind, &mut networks);
+    });
+    texts(event, &mut |text| note(text.parse().ok(), &mut addresses));
+    (networks.0 && addresses.1) || (networks.1 && addresses.0)
+}
+
+fn note(address: Option<IpAddr>, (v4, v6): &mut (bool, bool)) {
+    match address {
+        Some(IpAddr::V4(_)) => *v4 = true,
+        Some(IpAddr::V6(_)) => *v6 = true,
+        None => {}
+    }
+}
+
+fn texts(value: &Value, visit: &mut impl FnMut(&str)) {
+    match value {
+        Value::String(text) => visit(text),
+        Value::Array(values) => values.iter().for_each(|value| texts(value, visit)),
+        Value::Object(fields) => fields.values().for_each(|value| texts(value, visit)),
+        _ => {}
+    }
+}
+
+/// On one field: a suffix is looked for byte by byte from the end, and its bytes are then taken for a beginning.
+fn a_wildcard_beside_a_wide_suffix(pattern: &Value) -> bool {
+    match pattern {
+        Value::Array(values) => {
+            let wide = |value: &Value| value.get("suffix").is_some_and(|suffix| !suffix.to_string().is_ascii());
+            (pattern.to_string().contains(r#""wildcard":"#) && values.iter().any(wide))
+                || values.iter().any(a_wildcard_beside_a_wide_suffix)
+        }
+        Value::Object(fields) => fields.values().any(a_wildcard_beside_a_wide_suffix),
+        _ => false,
+    }
 }
 
 fn a_wildcard_beside_ignored_case(pattern: &Value) -> bool {

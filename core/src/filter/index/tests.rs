@@ -401,13 +401,6 @@ fn a_fault_in_any_structure_is_found() {
             }
             block.values.len() > 2
         });
-        check("a bound of numbers inclusive instead of exclusive", count, &|block| {
-            let whole = block.extras.iter().filter(|extra| extra.wide.is_none() && extra.bounds > 0);
-            let keys: Vec<usize> =
-                whole.flat_map(|extra| extra.keys as usize..(extra.keys + extra.bounds) as usize).collect();
-            keys.iter().for_each(|key| block.words[*key] = block.words[*key].wrapping_sub(1));
-            !keys.is_empty()
-        });
         check("exact bounds off by one", count, &|block| {
             let wide = block.extras.iter_mut().filter_map(|extra| extra.wide.as_mut());
             wide.filter_map(|wide| wide.bounds.as_mut()).map(|bounds| bounds.reverse()).count() > 0
@@ -424,6 +417,14 @@ fn a_fault_in_any_structure_is_found() {
             true
         });
     }
+    // Many bounds are kept in another form.
+    check("a bound of numbers inclusive instead of exclusive", 60, &|block| {
+        let whole = block.extras.iter().filter(|extra| extra.wide.is_none() && extra.bounds > 0);
+        let keys: Vec<usize> =
+            whole.flat_map(|extra| extra.keys as usize..(extra.keys + extra.bounds) as usize).collect();
+        keys.iter().for_each(|key| block.words[*key] = block.words[*key].wrapping_sub(1));
+        !keys.is_empty()
+    });
     check("a list of rows lost", 600, &|block| {
         let first = 2 * block.columns.len();
         block.lists[first..].iter_mut().for_each(|row| *row = (*row).min(1));
