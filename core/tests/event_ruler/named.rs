@@ -6,8 +6,10 @@ use serde_json::Value;
 
 /// Of a pattern that both accept and an event.
 pub fn difference(pattern: &Value, event: &Value) -> Option<&'static str> {
-    let inside_arrays =
-        |name: &str| event.get(name).is_some_and(Value::is_array) && asks_for_absence(pattern.get(name));
+    let inside_arrays = |name: &str| {
+        event.get(name).is_some_and(Value::is_array)
+            && everywhere(pattern, name).any(|asked| asks_for_absence(Some(asked)))
+    };
     if inside_arrays("d") || inside_arrays("s") {
         return Some("absence inside arrays of objects");
     }
@@ -23,7 +25,7 @@ pub fn difference(pattern: &Value, event: &Value) -> Option<&'static str> {
     if a_wildcard_beside_ignored_case(pattern) {
         return Some("a wildcard beside an operator that ignores case");
     }
-    if pattern.get("$or").is_some_and(several_ask_for_one_field) {
+    if every_or(pattern).iter().any(|or| several_ask_for_one_field(or)) {
         return Some("a field in several objects of `$or`");
     }
     None
@@ -79,6 +81,21 @@ fn a_wildcard_beside_ignored_case(pattern: &Value) -> bool {
         }
         Value::Object(fields) => fields.values().any(a_wildcard_beside_ignored_case),
         _ => false,
+    }
+}
+
+/// What is asked of a field, beside `$or` and in its objects.
+fn everywhere<'a>(pattern: &'a Value, name: &'a str) -> Box<dyn Iterator<Item = &'a Value> + 'a> {
+    let objects = pattern.get("$or").and_then(Value::as_array).into_iter().flatten();
+    Box::new(pattern.get(name).into_iter().chain(objects.flat_map(move |object| everywhere(object, name))))
+}
+
+/// Every `$or`, those inside of others and of nested objects too.
+fn every_or(pattern: &Value) -> Vec<&Value> {
+    match pattern {
+        Value::Array(values) => values.iter().flat_map(every_or).collect(),
+        Value::Object(fields) => fields.get("$or").into_iter().chain(fields.values().flat_map(every_or)).collect(),
+        _ => Vec::new(),
     }
 }
 
