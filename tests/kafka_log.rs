@@ -818,17 +818,15 @@ async fn a_cluster_that_is_away_is_unavailable() {
 /// A broker of this test's own, to be mistreated.
 struct OwnBroker {
     port: String,
-    pid: String,
 }
 
 impl OwnBroker {
-    fn start() -> OwnBroker {
-        let port = (20_000 + std::process::id() % 5_000).to_string();
+    /// `place` keeps those of one test program apart.
+    fn start(place: u32) -> OwnBroker {
+        let port = (20_000 + std::process::id() % 2_500 * 2 + place).to_string();
         let started = OwnBroker::script("start", &port).output().expect("the script runs");
         assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
-        let pid_file = format!("{}/target/test-servers/kafka-{port}/1/pid", env!("CARGO_MANIFEST_DIR"));
-        let pid = std::fs::read_to_string(pid_file).expect("a pid").trim().to_string();
-        OwnBroker { port, pid }
+        OwnBroker { port }
     }
 
     fn script(command: &str, port: &str) -> Command {
@@ -837,8 +835,14 @@ impl OwnBroker {
         script
     }
 
+    fn control(&self, command: &str) {
+        assert!(OwnBroker::script(command, &self.port).status().expect("the script runs").success(), "{command}");
+    }
+
     fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.pid]).status().expect("kill runs").success());
+        let pid_file = format!("{}/target/test-servers/kafka-{}/1/pid", env!("CARGO_MANIFEST_DIR"), self.port);
+        let pid = std::fs::read_to_string(pid_file).expect("a pid");
+        assert!(Command::new("kill").args([signal, pid.trim()]).status().expect("kill runs").success());
     }
 }
 
@@ -854,7 +858,7 @@ async fn a_broker_that_stalls_in_the_middle_of_commits_costs_neither_loss_nor_do
     if kafka::brokers().is_none() {
         return;
     }
-    let broker = OwnBroker::start();
+    let broker = OwnBroker::start(0);
     let brokers = format!("127.0.0.1:{}", broker.port);
     let mut settings = tidings::log::kafka::KafkaSettings::new(&brokers);
     for (key, value) in [("transaction.timeout.ms", "4000"), ("message.timeout.ms", "3000")] {
@@ -907,4 +911,61 @@ async fn a_broker_that_stalls_in_the_middle_of_commits_costs_neither_loss_nor_do
     println!("{failed} commits failed, {restarts} times fenced");
     assert!(failed + restarts > 0, "the stalls were felt");
     assert_eq!(numbers(committed_values_at(&brokers, &log, &to, 2).await), (0..4000).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_appended_without_a_transaction_arrives_again_after_a_broker_was_away() {
+    if kafka::brokers().is_none() {
+        return;
+    }
+    // Longer than a record is waited for: librdkafka gives up what it has sent, and that is where it may stop for good.
+    const AWAY: Duration = Duration::from_secs(20);
+    const APPENDERS: u32 = 8;
+    let outages = std::env::var("TIDINGS_TEST_OUTAGES").ok().and_then(|count| count.parse().ok()).unwrap_or(1);
+    let broker = OwnBroker::start(1);
+    let brokers = format!("127.0.0.1:{}", broker.port);
+    let log = KafkaLog::new(tidings::log::kafka::KafkaSettings::new(&brokers)).expect("settings");
+    let to = kafka::topic(&log, "to", 6, &[]).await;
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let appenders: Vec<_> = (0..APPENDERS)
+        .map(|appender| {
+            let (log, to, stop) = (log.clone(), to.clone(), stop.clone());
+            tokio::spawn(async move {
+                let (mut written, mut failed) = (BTreeSet::new(), 0);
+                for number in 0.. {
+                    if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        break;
+                    }
+                    let value = appender * 10_000_000 + number;
+                    match log.append(vec![output(&to, None, value.to_string())]).await {
+                        Ok(()) => drop(written.insert(value)),
+                        Err(LogError::Unavailable(_)) => failed += 1,
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+                (written, failed)
+            })
+        })
+        .collect();
+    for outage in 0..outages {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        broker.control("halt");
+        tokio::time::sleep(AWAY).await;
+        broker.control("resume");
+        let back = Instant::now();
+        let probe = async { while log.append(vec![output(&to, None, "0")]).await.is_err() {} };
+        tokio::time::timeout(PATIENCE, probe).await.expect("what is appended arrives again");
+        println!("outage {outage}: appended again after {:?}", back.elapsed());
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let (mut written, mut failed) = (BTreeSet::new(), 0);
+    for appender in appenders {
+        let (its, failures) = tokio::time::timeout(PATIENCE, appender).await.expect("in time").expect("no panic");
+        written.extend(its);
+        failed += failures;
+    }
+    println!("{} appended, {failed} appends failed", written.len());
+    assert!(failed > 0, "the broker's absence was felt");
+    let there: BTreeSet<u32> = numbers(committed_values_at(&brokers, &log, &to, 6).await).into_iter().collect();
+    assert!(written.is_subset(&there), "what was acknowledged is there");
 }

@@ -40,6 +40,8 @@ const MAX_IN_FLIGHT: usize = 1_024;
 const MAX_UNSETTLED: usize = tidings_core::sender::MAX_WRITE;
 /// Of each of two roles: overtaken, and replaced under its own name.
 const ZOMBIES: usize = 4;
+/// With every server up, for the next event to be acknowledged. An append gives up after 15 s.
+const PUBLISHES_WITHIN: Duration = Duration::from_secs(60);
 const DRAINS_WITHIN: Duration = Duration::from_secs(180);
 /// Longer than the longest step of a retry schedule here.
 const QUIET_FOR: Duration = Duration::from_secs(6);
@@ -164,16 +166,12 @@ impl<'a> Setup<'a> {
         self.traffic.go(plan.per_second, u64::MAX);
         assert!(self.flows().await, "nothing flows, and nothing has been struck yet");
         self.strike(&paced).await;
-        while self.traffic.handed() < plan.events * (100 - plan.saturated_percent) / 100 {
-            sleep(PROGRESS_EVERY / 10).await;
-        }
+        self.published(plan.events * (100 - plan.saturated_percent) / 100).await;
         self.ledger.saturated = true;
         self.traffic.go(SATURATED, u64::MAX);
         sleep(SATURATES_WITHIN).await;
         self.strike(&saturated).await;
-        while self.traffic.acknowledged() < plan.events {
-            sleep(PROGRESS_EVERY / 10).await;
-        }
+        self.published(plan.events).await;
         self.traffic.go(0, 0);
         self.drain().await;
         self.ledger.settle(self.receiver.repeats());
@@ -186,6 +184,19 @@ impl<'a> Setup<'a> {
     async fn flows(&self) -> bool {
         let divided = Role::Send.divides().expect("a sender divides deliveries");
         self.receiver.flows(divided, 0, DRAINS_WITHIN).await
+    }
+
+    /// Until so many events are acknowledged. By now everything is up again.
+    async fn published(&self, events: u64) {
+        let (mut last, mut since) = (self.traffic.acknowledged(), Instant::now());
+        while last < events {
+            sleep(PROGRESS_EVERY / 10).await;
+            let now = self.traffic.acknowledged();
+            if now > last {
+                (last, since) = (now, Instant::now());
+            }
+            assert!(since.elapsed() < PUBLISHES_WITHIN, "{last} of {events} events, and none for {PUBLISHES_WITHIN:?}");
+        }
     }
 
     async fn strike(&mut self, blows: &[Blow]) {

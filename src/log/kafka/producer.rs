@@ -39,6 +39,8 @@ use crate::{
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(1);
 /// Between looks at what is still in flight: far below the time of a commit, far above a busy loop.
 const DRAIN_PAUSE: Duration = Duration::from_micros(50);
+/// How much later than `message.timeout.ms` a record may be reported as given up: librdkafka looks once a second.
+const REPORT_SLACK: Duration = Duration::from_secs(3);
 /// Between tries of a transactional call that librdkafka calls retriable.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -50,8 +52,15 @@ pub(super) struct Transactional {
 }
 
 /// A producer whose records are independent of each other.
+///
+/// It is replaced after an append that was not acknowledged. While a broker is away librdkafka gives records up that may
+/// have been written; then it starts its numbering of records anew, waits for requests that are under way, and after
+/// some outages of a lone broker it waits for ever: nothing is sent any more, nor given up.
 pub(super) struct Plain {
-    producer: ThreadedProducer<Reports>,
+    settings: KafkaSettings,
+    producer: Mutex<Arc<ThreadedProducer<Reports>>>,
+    /// Bounds one append: what librdkafka has not given up by then it never will.
+    timeout: Duration,
 }
 
 /// Why a transaction did not commit, by what must be done now.
@@ -231,16 +240,32 @@ impl Failure {
 
 impl Plain {
     pub(super) fn new(settings: &KafkaSettings) -> Result<Plain, LogError> {
-        Ok(Plain { producer: create(&settings.idempotent())? })
+        let producer = Mutex::new(Arc::new(create(&settings.idempotent())?));
+        Ok(Plain { settings: settings.clone(), producer, timeout: settings.message_timeout() + REPORT_SLACK })
     }
 
     /// Returns when all records are durable. After an error some may be.
     pub(super) fn append(&self, outputs: &[Output]) -> Result<(), LogError> {
-        // librdkafka gives each record up at `message.timeout.ms` by itself; this bounds only the wait for room.
-        let deadline = Instant::now() + 3 * REQUEST_TIMEOUT;
+        let producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let deadline = Instant::now() + self.timeout;
         let batch = Batch::of(outputs);
-        send(&self.producer, &batch, outputs, deadline)?;
-        batch.wait(deadline)
+        let done = send(&producer, &batch, outputs, deadline).and_then(|()| batch.wait(deadline));
+        if let Err(error) = &done
+            && !matches!(error, LogError::Refused(_) | LogError::UnknownTopic(_))
+        {
+            self.replace(&producer, error)?;
+        }
+        done
+    }
+
+    /// Those who still wait for the old one keep it until their own time is up.
+    fn replace(&self, old: &Arc<ThreadedProducer<Reports>>, error: &LogError) -> Result<(), LogError> {
+        let mut current = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&current, old) {
+            tracing::warn!("a producer is replaced by a new one: {error}");
+            *current = Arc::new(create(&self.settings.idempotent())?);
+        }
+        Ok(())
     }
 }
 

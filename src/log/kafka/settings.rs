@@ -22,7 +22,12 @@ pub struct KafkaSettings {
     pub client_id: String,
 }
 
-/// Producers, members and readers: defaults that `properties` may change, by librdkafka's names.
+/// Defaults that `properties` may change, by librdkafka's names: first those of every client.
+const CLIENT_DEFAULTS: &[(&str, &str)] = &[
+    // Longest pause between tries to connect. With the default of 10 s a cluster that is back is found as much later.
+    ("reconnect.backoff.max.ms", "1000"),
+];
+
 const CONSUMER_DEFAULTS: &[(&str, &str)] = &[
     ("session.timeout.ms", "10000"),
     // Prefetched records of all partitions of a consumer together, 16 MiB.
@@ -173,7 +178,7 @@ impl KafkaSettings {
         Duration::from_millis(self.number("transaction.timeout.ms"))
     }
 
-    fn message_timeout(&self) -> Duration {
+    pub(super) fn message_timeout(&self) -> Duration {
         Duration::from_millis(self.number("message.timeout.ms"))
     }
 
@@ -196,7 +201,7 @@ impl KafkaSettings {
 
     fn base(&self, defaults: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
-        for (key, value) in defaults {
+        for (key, value) in CLIENT_DEFAULTS.iter().chain(defaults) {
             config.set(*key, *value);
         }
         config.set("client.id", &self.client_id);
