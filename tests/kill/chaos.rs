@@ -60,6 +60,10 @@ pub const RECOVERS_WITHIN: Duration = Duration::from_secs(5);
 const SERVER_RECOVERS_WITHIN: Duration = Duration::from_secs(60);
 /// When to give up waiting for a sign of life.
 const GIVE_UP: Duration = Duration::from_secs(60);
+/// An event is 1.5 notifications, and one in ten of these is tried three times: 1.8 requests. So this is twice the pace.
+const MAX_PACE: f64 = 3.6;
+/// Over how long the pace is taken.
+const PACE_OVER: Duration = Duration::from_millis(500);
 /// For a crash point to be passed often enough.
 const CRASHES_WITHIN: Duration = Duration::from_secs(90);
 /// The longest backoff of a sender's writes, and a while longer.
@@ -96,9 +100,23 @@ impl Chaos<'_> {
     }
 
     /// What piled up during the last blow is delivered before the next: beside paced traffic a process is to be struck at
-    /// its ordinary work. At saturation there is always more.
+    /// its ordinary work, and not while it sends as fast as it can what fell due during an outage. At saturation there is
+    /// always more.
     async fn catch_up(&mut self) {
         let sign = self.sign_of_life();
+        let deadline = Instant::now() + GIVE_UP;
+        while !sign.saturated {
+            let before = self.receiver.requests();
+            sleep(PACE_OVER).await;
+            let a_second = (self.receiver.requests() - before) as f64 / PACE_OVER.as_secs_f64();
+            if a_second <= MAX_PACE * self.traffic.rate() as f64 {
+                break;
+            }
+            if Instant::now() >= deadline {
+                self.traffic.violation(format!("{a_second:.0} requests a second for {GIVE_UP:?}: no end to a backlog"));
+                break;
+            }
+        }
         for divided in [Divided::Events, Divided::Deliveries] {
             if !sign.saturated && !self.receiver.flows(divided, sign.first, GIVE_UP).await {
                 self.traffic.violation(format!("{divided:?} are not caught up after {GIVE_UP:?}"));

@@ -105,7 +105,13 @@ impl Traffic {
         self.rate.store(rate, Ordering::Relaxed);
     }
 
+    /// Events a second.
+    pub fn rate(&self) -> u64 {
+        self.rate.load(Ordering::Relaxed)
+    }
+
     /// Every task ends after what it has begun.
+
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
