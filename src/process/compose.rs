@@ -272,6 +272,7 @@ impl<L: Log, S: Store> Shared<L, S> {
         let router = api::health::router(self.readiness.clone(), metrics);
         let mut order = running.order(Stages::Roles);
         running.spawn(Stages::Roles, "health", async move {
+            let router = router.into_make_service();
             axum::serve(listener, router).with_graceful_shutdown(async move { order.ordered().await }).await
         });
         Ok(())

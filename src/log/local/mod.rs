@@ -291,7 +291,7 @@ impl Default for LocalOptions {
     fn default() -> LocalOptions {
         LocalOptions {
             durability: Durability::Full,
-            tail_bytes: 1024 * 1024,
+            tail_bytes: 512 * 1024,
             max_bytes: None,
             upkeep_every: Duration::from_secs(30),
             revoke_within: Duration::from_secs(60),
