@@ -100,5 +100,5 @@ async fn a_folder_is_checked_before_it_is_used() {
     // Of a compiled-in type there is one only.
     let (name, text) = tidings_core::catalog::builtin_files().remove(0);
     write(&format!("twice/{name}"), &text);
-    check(&["twice"], false, "is defined by another file already").await;
+    check(&["twice"], false, "is defined already, by built-in/").await;
 }

@@ -17,7 +17,7 @@ static CATALOG: LazyLock<Arc<Catalog>> = LazyLock::new(|| match Catalog::load(&b
 
 /// Name and text of every compiled-in file, to be loaded together with a user's own.
 pub fn builtin_files() -> Vec<(String, String)> {
-    schemas(&EVENTS)
+    schemas(&EVENTS).into_iter().map(|(name, text)| (format!("built-in/{name}"), text)).collect()
 }
 
 /// Name and text of every schema that one of these types had before: what was written with it is read for ever.

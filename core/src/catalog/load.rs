@@ -377,7 +377,7 @@ mod tests {
         let faults = super::super::Catalog::load(&[file("a"), file("b")]).unwrap_err();
         assert_eq!(
             faults[0].to_string(),
-            "b/shop/order.paid.avsc: name: \"shop.order.paid\" is defined by another file already"
+            "b/shop/order.paid.avsc: name: \"shop.order.paid\" is defined already, by a/shop/order.paid.avsc"
         );
     }
 }

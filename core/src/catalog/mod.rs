@@ -165,14 +165,17 @@ impl Catalog {
     /// All or nothing: every fault of every file is returned.
     pub fn load(files: &[(String, String)]) -> Result<Catalog, Vec<CatalogFault>> {
         let mut types: BTreeMap<String, EventType> = BTreeMap::new();
+        let mut defined_by: BTreeMap<String, &str> = BTreeMap::new();
         let mut faults = Vec::new();
         for (file, text) in files {
             match load::event_type(file, text) {
                 Ok(event_type) if types.contains_key(&event_type.key) => {
-                    let reason = format!("{:?} is defined by another file already", event_type.key);
+                    let other = defined_by.get(&event_type.key).copied().unwrap_or_default();
+                    let reason = format!("{:?} is defined already, by {other}", event_type.key);
                     faults.push(CatalogFault { file: file.clone(), field: "name".to_owned(), reason });
                 }
                 Ok(event_type) => {
+                    defined_by.insert(event_type.key.clone(), file);
                     types.insert(event_type.key.clone(), event_type);
                 }
                 Err(found) => faults.extend(found),
