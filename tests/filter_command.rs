@@ -41,6 +41,8 @@ fn a_filter_and_an_event_are_answered_by_exit_code() {
         assert!(format!("{printed}{faults}").contains(said), "{arguments:?}: {printed}{faults}");
     };
     check(&["--filter", "plain.json", "--event", "event.json"], "", 0, "yes  the event matches");
+    let many = format!(r#"{{"license_type": [{}"x"]}}"#, "7,".repeat(100_000));
+    check(&["--filter", "plain.json", "--event", "-"], &many, 2, "filter_too_costly: the filter costs more than");
     check(
         &["--filter", "plain.json", "--event", "-"],
         r#"{"license_type": "dev"}"#,

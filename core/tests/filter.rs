@@ -12,8 +12,8 @@ use tidings_core::{
     codec::tape::Tape,
     domain::{DestinationId, Event, EventSelector, Subscription, SubscriptionId, TeamId, Timestamp, TypeSelector},
     filter::{
-        Fault, Index, MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_NODES, MAX_OPERATORS, MAX_OR, MAX_SEARCHES,
-        MAX_VALUES, Of, Rule, compile,
+        Budget, Fault, Index, MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_NODES, MAX_OPERATORS, MAX_OR,
+        MAX_SEARCHES, MAX_VALUES, Of, Rule, TooCostly, compile,
     },
 };
 
@@ -113,6 +113,11 @@ fn check(case: &Case, catalog: &Catalog) {
     let (text, mut tape) = (data.to_string(), Tape::new());
     let datum = tape.read_json(text.as_bytes()).expect("usual JSON");
     assert_eq!(clause.matches(Of { datum, event }), expected, "{name}, unread");
+    let within = |matches: &dyn Fn(&mut Budget) -> Result<bool, TooCostly>| matches(&mut Budget::new());
+    let value = Of { datum: data, event };
+    assert_eq!(within(&|budget| clause.matches_within(value, budget)), Ok(expected), "{name}, within a budget");
+    let unread = Of { datum, event };
+    assert_eq!(within(&|budget| clause.matches_within(unread, budget)), Ok(expected), "{name}, unread and so");
     let conditions = clause.explain(data, Some(event));
     assert_eq!(conditions.iter().all(|condition| condition.held), expected, "{name}: {conditions:?}");
     let rule = Arc::new(Rule::compile(subscription("s", vec![selector]), catalog).unwrap());
@@ -399,6 +404,17 @@ proptest! {
         prop_assert_eq!(clause.matches(&data), explained);
     }
 
+    #[test]
+    fn within_a_budget_the_answers_are_the_same(filter in filter(), data in data()) {
+        let clause = compile(&selector("*", &filter), &Catalog::default(), "").unwrap();
+        let expected = clause.matches(&data);
+        prop_assert_eq!(clause.matches_within(&data, &mut Budget::new()), Ok(expected));
+        let (text, mut tape) = (data.to_string(), Tape::new());
+        if let Ok(view) = tape.read_json(text.as_bytes()) {
+            prop_assert_eq!(clause.matches_within(view, &mut Budget::new()), Ok(expected));
+        }
+    }
+
     /// Where the next property has the few texts of three types, this one has every operator, nesting and array.
     #[test]
     fn the_index_finds_what_every_filter_finds_alone(
@@ -415,7 +431,9 @@ proptest! {
         let event = event("some.type", &data);
         let expected: Vec<&Arc<Rule>> = rules.iter().filter(|rule| rule.matches(&event)).collect();
         let ids = |rules: Vec<&Arc<Rule>>| rules.iter().map(|rule| rule.subscription.id.to_string()).collect::<Vec<_>>();
-        prop_assert_eq!(ids(index.matching(&event)), ids(expected));
+        prop_assert_eq!(ids(index.matching(&event)), ids(expected.clone()));
+        let within = index.matching_within(&event.team, &event.event_type, Of { datum: &data, event: &event });
+        prop_assert_eq!(within.map(ids), Ok(ids(expected)));
         for rule in &rules {
             index.remove(rule);
         }

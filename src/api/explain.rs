@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tidings_core::{
     catalog::Catalog,
+    codec::Reason,
     domain::{Event, Position, Record, Subscription, SubscriptionId, TeamId},
     filter::{Fault, Rule, SelectorExplanation},
     message::body::REDACTED,
@@ -104,13 +105,20 @@ fn rule<L, S>(state: &ApiState<L, S>, mut given: Map<String, Value>) -> Result<A
 
 fn answer(event: &Event, rule: &Rule, catalog: &Catalog) -> Value {
     let subscription = &rule.subscription;
+    let matches = match rule.matches_within(event) {
+        Ok(matches) => matches,
+        // To find what held and what did not would cost no less.
+        Err(costly) => {
+            let verdict = format!("the matcher sets the event aside ({}): {costly}", Reason::FilterTooCostly);
+            return json!({"matches": null, "verdict": verdict, "type": event.event_type, "selectors": []});
+        }
+    };
     let mut selectors = rule.explain(event);
     let fields = catalog.get(&event.event_type).map_or(&[][..], |known| &known.fields);
     let sensitive: Vec<&[String]> =
         fields.iter().filter(|field| field.sensitive).map(|field| &field.path[..]).collect();
     selectors.iter_mut().for_each(|selector| redact(selector, &sensitive));
     let same_team = subscription.team == event.team;
-    let matches = rule.matches(event);
     let verdict = match (same_team, matches, subscription.enabled) {
         (false, _, _) => format!("the event is of team {}, the subscription of team {}", event.team, subscription.team),
         (true, false, _) => "the event does not match".to_owned(),

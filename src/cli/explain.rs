@@ -45,7 +45,12 @@ fn one_object(path: &str) -> anyhow::Result<Value> {
 }
 
 fn text(answer: &Value) -> String {
-    let mark = |held: &Value| if held == &json!(true) { "yes" } else { "no " };
+    let mark = |held: &Value| match held.as_bool() {
+        Some(true) => "yes",
+        Some(false) => "no ",
+        // It would cost too much to tell.
+        None => "?  ",
+    };
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let mut text = format!("{}  {}\n", mark(&answer["matches"]), output::cell(&answer["verdict"]));
     for (index, selector) in list(&answer["selectors"]).iter().enumerate() {

@@ -14,9 +14,9 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 use tidings_core::{
     catalog::Catalog,
-    codec,
+    codec::{self, Reason},
     domain::{Event, EventSelector, TeamId, Timestamp, TypeSelector},
-    filter::{Clause, Condition, Fault, Of, compile, shown},
+    filter::{Budget, Clause, Condition, Fault, Of, compile, shown},
 };
 
 use super::{Global, documents, output};
@@ -60,8 +60,8 @@ fn one(test: &Test, global: &Global) -> anyhow::Result<ExitCode> {
     let read = |path: &str| json_of(documents::read(path)?.as_bytes()).with_context(|| path.to_owned());
     let clause = Question::of(test, global)?.clause(read(filter)?)?;
     let event = event_of(read(event)?, &test.event_type)?;
+    let matches = matches(&clause, &event)?;
     let conditions = clause.explain(&event.data, Some(&event));
-    let matches = clause.matches(Of { datum: &event.data, event: &event });
     if global.json {
         output::json(&json!({"matches": matches, "conditions": conditions}));
     } else {
@@ -120,8 +120,15 @@ impl Question {
         let mut part = |name: &str| case.shift_remove(name).with_context(|| format!("found no {name} on this line"));
         let clause = self.clause(part("filter")?)?;
         let event = event_of(part("event")?, &self.event_type)?;
-        Ok(clause.matches(Of { datum: &event.data, event: &event }))
+        matches(&clause, &event)
     }
+}
+
+/// Of a filter that costs too much on the event nothing is known: a matcher would set the event aside.
+fn matches(clause: &Clause, event: &Event) -> anyhow::Result<bool> {
+    clause
+        .matches_within(Of { datum: &event.data, event }, &mut Budget::new())
+        .map_err(|costly| anyhow!("{}: {costly}", Reason::FilterTooCostly))
 }
 
 fn json_of(text: &[u8]) -> anyhow::Result<Value> {

@@ -30,6 +30,17 @@ async fn conditions_are_told_one_by_one() {
 }
 
 #[tokio::test]
+async fn a_filter_that_costs_too_much_is_said_to() {
+    let api = Api::start().await;
+    let mut many = event("paid");
+    many["data"]["name"] = json!(vec!["x"; 100_000]);
+    let draft = json!({"team": "acme", "events": [{"type": "*", "filter": {"name": ["y"]}}]});
+    let answer = api.post(PATH, &json!({"event": many, "subscription": draft})).await.expect(200);
+    assert!(answer["matches"].is_null(), "{answer}");
+    assert!(answer["verdict"].as_str().unwrap().contains("filter_too_costly"), "{answer}");
+}
+
+#[tokio::test]
 async fn drafts_and_events_of_the_log_can_be_asked_about() {
     let api = Api::start().await;
     let mut of_the_log = event("paid");

@@ -84,12 +84,14 @@ pub enum Reason {
     BadField,
     /// Reading or matching it panicked.
     Panic,
+    /// A filter, or all of them together, cost more than they may on it: see [`filter::MAX_COST`](crate::filter::MAX_COST).
+    FilterTooCostly,
     /// It matches more than one transaction may hold.
     Fanout,
 }
 
 /// Every reason, for documents, metrics and tests.
-pub const REASONS: [Reason; 9] = [
+pub const REASONS: [Reason; 10] = [
     Reason::TooLarge,
     Reason::BadFrame,
     Reason::UnknownSchema,
@@ -98,6 +100,7 @@ pub const REASONS: [Reason; 9] = [
     Reason::NoTeam,
     Reason::BadField,
     Reason::Panic,
+    Reason::FilterTooCostly,
     Reason::Fanout,
 ];
 
@@ -130,6 +133,7 @@ impl Reason {
             Reason::NoTeam => "no_team",
             Reason::BadField => "bad_field",
             Reason::Panic => "panic",
+            Reason::FilterTooCostly => "filter_too_costly",
             Reason::Fanout => "fanout",
         }
     }

@@ -26,7 +26,7 @@ use crate::{
     domain::{
         Destination, DestinationId, Event, NamedSecret, Record, Secret, SecretId, Subscription, SubscriptionId, TeamId,
     },
-    filter::{Datum, Fault, FixedState, Index, Rule, Stats},
+    filter::{Datum, Fault, FixedState, Index, Rule, Stats, TooCostly},
 };
 
 use record::{Refusal, read};
@@ -322,6 +322,16 @@ impl Directory {
     /// The same for an event whose data is elsewhere.
     pub fn matching_data<'a>(&self, team: &TeamId, event_type: &str, data: impl Datum<'a>) -> Vec<&Arc<Rule>> {
         self.index.matching_data(team, event_type, data)
+    }
+
+    /// The same for who must not wait: no filter may cost more than its [budget](crate::filter::Budget).
+    pub fn matching_within<'a>(
+        &self,
+        team: &TeamId,
+        event_type: &str,
+        data: impl Datum<'a>,
+    ) -> Result<Vec<&Arc<Rule>>, TooCostly> {
+        self.index.matching_within(team, event_type, data)
     }
 
     /// Takes away whatever stands under a key; whether something did.

@@ -13,14 +13,14 @@ use crate::domain::Timestamp;
 /// exactly are hashed, whatever their number.
 #[derive(Clone, Debug, Default)]
 pub struct Alternatives {
-    equals: Literals,
+    pub(super) equals: Literals,
     /// `{"exists": true}` is among them.
-    present: bool,
+    pub(super) present: bool,
     /// `{"exists": false}` is among them.
     pub(super) absent: bool,
-    ranges: Box<[(Bound<Number>, Bound<Number>)]>,
-    texts: Box<[TextTest]>,
-    anything_but: Box<[Excluded]>,
+    pub(super) ranges: Box<[(Bound<Number>, Bound<Number>)]>,
+    pub(super) texts: Box<[TextTest]>,
+    pub(super) anything_but: Box<[Excluded]>,
     /// In a place of its own, because few fields have any.
     pub(super) composed: Option<Box<Composed>>,
 }
@@ -37,7 +37,7 @@ pub(super) struct Composed {
 
 /// What an `anything-but` names.
 #[derive(Clone, Debug)]
-enum Excluded {
+pub(super) enum Excluded {
     Literals(Literals),
     Texts(Box<[TextTest]>),
 }
@@ -51,7 +51,7 @@ pub(super) struct Literals {
     numbers: HashSet<Number, FixedState>,
     texts: HashSet<Box<str>, FixedState>,
     /// The longest of the texts, in bytes: what is longer need not be hashed.
-    longest: usize,
+    pub(super) longest: usize,
 }
 
 /// A value of the event, its number read once for all comparisons.
@@ -138,9 +138,40 @@ impl Alternatives {
     pub(super) fn accept(&self, scalar: Scalar<'_>) -> bool {
         self.present
             || self.equals.contain(scalar)
-            || self.ranges.iter().any(|range| matches!(scalar, Scalar::Number(Some(number)) if range.contains(&number)))
+            || matches!(scalar, Scalar::Number(Some(number)) if self.in_some_range(&number))
             || self.texts.iter().any(|test| matches!(scalar, Scalar::Text(text) if test.matches(text)))
             || self.anything_but.iter().any(|excluded| !excluded.names(scalar))
+    }
+
+    pub(super) fn in_some_range(&self, number: &Number) -> bool {
+        self.ranges.iter().any(|range| range.contains(number))
+    }
+
+    /// One of the alternatives of one of several.
+    pub(super) fn union<'a>(several: impl Iterator<Item = &'a Alternatives>) -> Alternatives {
+        let mut union = Alternatives::default();
+        let (mut ranges, mut texts, mut anything_but) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut times, mut all, mut not) = (Vec::new(), Vec::new(), Vec::new());
+        for alternatives in several {
+            // Whatever is added to the alternatives must be named here.
+            let Alternatives { equals, present, absent, ranges: of, texts: tests, anything_but: excluded, composed } =
+                alternatives;
+            union.equals.absorb(equals);
+            union.present |= *present;
+            union.absent |= *absent;
+            ranges.extend_from_slice(of);
+            texts.extend_from_slice(tests);
+            anything_but.extend_from_slice(excluded);
+            if let Some(composed) = composed.as_deref() {
+                times.extend_from_slice(&composed.times);
+                all.extend_from_slice(&composed.all);
+                not.extend_from_slice(&composed.not);
+            }
+        }
+        if !(times.is_empty() && all.is_empty() && not.is_empty()) {
+            union.composed = Some(Box::new(Composed { times: times.into(), all: all.into(), not: not.into() }));
+        }
+        Alternatives { ranges: ranges.into(), texts: texts.into(), anything_but: anything_but.into(), ..union }
     }
 }
 
@@ -245,12 +276,30 @@ impl Literals {
         }
     }
 
+    fn absorb(&mut self, other: &Literals) {
+        self.null |= other.null;
+        self.yes |= other.yes;
+        self.no |= other.no;
+        self.numbers.extend(&other.numbers);
+        self.texts.extend(other.texts.iter().cloned());
+        self.longest = self.longest.max(other.longest);
+    }
+
+    pub(super) fn has_numbers(&self) -> bool {
+        !self.numbers.is_empty()
+    }
+
+    /// How often a text is gone through at most.
+    pub(super) fn rounds(&self) -> usize {
+        if self.texts.len() <= FEW { self.texts.len() } else { 1 }
+    }
+
     fn is_empty(&self) -> bool {
         let Literals { null, yes, no, numbers, texts, longest: _ } = self;
         !(*null || *yes || *no) && numbers.is_empty() && texts.is_empty()
     }
 
-    fn contain(&self, scalar: Scalar<'_>) -> bool {
+    pub(super) fn contain(&self, scalar: Scalar<'_>) -> bool {
         match scalar {
             Scalar::Null => self.null,
             Scalar::Boolean(true) => self.yes,

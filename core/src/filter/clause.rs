@@ -36,11 +36,21 @@ pub(super) struct Branch {
 #[derive(Clone, Debug)]
 pub(super) enum Group {
     /// One of these must hold.
-    Any(Vec<Branch>),
+    Any(Choice),
     /// This must not hold; with its place in the filter.
     Not(Box<str>, Branch),
     /// The leaf's field is the attribute's name.
     Attribute(Attribute, Leaf),
+}
+
+/// Objects of `$or`, or filters of `any`.
+#[derive(Clone, Debug)]
+pub(super) struct Choice {
+    /// All of them, in the order written.
+    pub several: Vec<Branch>,
+    /// The conditions of those that ask for the same field and nothing else, as one condition: its values are gone through once
+    /// for all of them.
+    pub together: Box<[(Box<str>, Alternatives)]>,
 }
 
 /// A condition on one field.
@@ -130,7 +140,7 @@ impl Branch {
                 Node::Any(alternatives) => {
                     let alternatives = places(alternatives, &label);
                     let alternatives = alternatives.map(|(nodes, label)| Branch::of_fields(nodes, &label)).collect();
-                    branch.groups.push(Group::Any(alternatives));
+                    branch.groups.push(Group::Any(Choice::of(alternatives)));
                 }
                 Node::All(all) => {
                     places(all, &label).for_each(|(nodes, label)| branch.absorb(Branch::of_fields(nodes, &label)));
@@ -142,6 +152,12 @@ impl Branch {
             }
         }
         branch
+    }
+
+    /// The condition, if it is the only one.
+    fn alone(&self) -> Option<&Leaf> {
+        let Branch { leaves, inner, groups } = self;
+        leaves.first().filter(|_| leaves.len() == 1 && inner.is_empty() && groups.is_empty())
     }
 
     fn attribute(&mut self, attribute: Attribute, label: String, tests: Tests) {
@@ -166,6 +182,30 @@ impl Branch {
             self.inner.len() - 1
         });
         self.inner[place].1.at(rest)
+    }
+}
+
+// === impl Choice ===
+
+impl Choice {
+    fn of(several: Vec<Branch>) -> Choice {
+        let mut fields: Vec<(&str, Vec<&Alternatives>)> = Vec::new();
+        for leaf in several.iter().filter_map(Branch::alone) {
+            match fields.iter_mut().find(|(field, _)| *field == &*leaf.field) {
+                Some((_, same)) => same.push(&leaf.alternatives),
+                None => fields.push((&leaf.field, vec![&leaf.alternatives])),
+            }
+        }
+        fields.retain(|(_, same)| same.len() > 1);
+        let union = |(field, same): (&str, Vec<&Alternatives>)| (field.into(), Alternatives::union(same.into_iter()));
+        let together = fields.into_iter().map(union).collect();
+        Choice { several, together }
+    }
+
+    /// Those that are not among the conditions tried together.
+    pub fn apart(&self) -> impl Iterator<Item = &Branch> {
+        let among = |leaf: &Leaf| self.together.iter().any(|(field, _)| *field == leaf.field);
+        self.several.iter().filter(move |branch| !branch.alone().is_some_and(among))
     }
 }
 
@@ -273,7 +313,7 @@ impl<'a> Check<'a> {
                     for (i, (nodes, label)) in places(several, &label).enumerate() {
                         alternatives.push(self.nodes(nodes, &Path::Index(&place, i), &label, choice));
                     }
-                    branch.groups.push(Group::Any(alternatives));
+                    branch.groups.push(Group::Any(Choice::of(alternatives)));
                 }
                 Node::All(several) => {
                     let inside = if within == Within::Filter { Within::Dialect } else { within };
@@ -340,7 +380,7 @@ impl<'a> Check<'a> {
                     for (i, (entries, label)) in places(several, &label).enumerate() {
                         alternatives.push(self.entries(spec, entries, &Path::Index(&place, i), &label));
                     }
-                    branch.groups.push(Group::Any(alternatives));
+                    branch.groups.push(Group::Any(Choice::of(alternatives)));
                 }
                 _ => self.faults.add(&place, "an object", "an array of alternatives"),
             }

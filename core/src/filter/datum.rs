@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use super::Number;
+use super::{
+    Number,
+    budget::{COMPARED, COMPARISON, STEP},
+};
 use crate::{
     codec::tape::{self, Kind, View},
     domain::Event,
@@ -19,7 +22,16 @@ pub trait Datum<'a>: Copy {
 
     /// The event whose data this is, where it is known: some conditions ask for its time or its attributes.
     fn event(&self) -> Option<&Event>;
+
+    /// What [`Datum::look`] costs beside a step, at most, in units: a number's digits are read.
+    fn look_units(self) -> usize;
+
+    /// What [`Datum::member`] costs at most, in units.
+    fn member_units(self, name: &str) -> usize;
 }
+
+/// What a look-up in a map costs beside its name's length, in units.
+const IN_A_MAP: usize = 60;
 
 /// Data with the event that it belongs to. The event's own data is not looked at.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +80,14 @@ impl<'a> Datum<'a> for &'a Value {
     fn event(&self) -> Option<&Event> {
         None
     }
+
+    fn look_units(self) -> usize {
+        self.as_number().map_or(0, |number| number.as_str().len())
+    }
+
+    fn member_units(self, name: &str) -> usize {
+        IN_A_MAP + name.len() / COMPARED
+    }
 }
 
 impl<'a> Datum<'a> for View<'a> {
@@ -91,6 +111,14 @@ impl<'a> Datum<'a> for View<'a> {
     fn event(&self) -> Option<&Event> {
         None
     }
+
+    fn look_units(self) -> usize {
+        self.digits()
+    }
+
+    fn member_units(self, name: &str) -> usize {
+        STEP + self.most_members() * (COMPARISON + name.len() / COMPARED)
+    }
 }
 
 impl<'a, 'e, D: Datum<'a>> Datum<'a> for Of<'e, D> {
@@ -113,6 +141,14 @@ impl<'a, 'e, D: Datum<'a>> Datum<'a> for Of<'e, D> {
 
     fn event(&self) -> Option<&Event> {
         Some(self.event)
+    }
+
+    fn look_units(self) -> usize {
+        self.datum.look_units()
+    }
+
+    fn member_units(self, name: &str) -> usize {
+        self.datum.member_units(name)
     }
 }
 
@@ -141,5 +177,13 @@ impl<'a> Datum<'a> for Plain<'a> {
 
     fn event(&self) -> Option<&Event> {
         None
+    }
+
+    fn look_units(self) -> usize {
+        0
+    }
+
+    fn member_units(self, _: &str) -> usize {
+        0
     }
 }

@@ -101,8 +101,8 @@ impl Branch {
 impl Group {
     fn explain(&self, object: Option<&Map<String, Value>>, event: Option<&Event>, path: &Path<'_>) -> Vec<Condition> {
         match self {
-            Group::Any(alternatives) => {
-                nearest(alternatives.iter().map(|branch| branch.explain(object, event, path))).unwrap_or_default()
+            Group::Any(choice) => {
+                nearest(choice.several.iter().map(|branch| branch.explain(object, event, path))).unwrap_or_default()
             }
             Group::Not(filter, branch) => {
                 let inner = branch.explain(object, event, path);
@@ -157,8 +157,8 @@ impl fmt::Display for Branch {
 impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Group::Any(alternatives) => {
-                write!(f, "({})", alternatives.iter().map(Branch::to_string).collect::<Vec<_>>().join(" or "))
+            Group::Any(choice) => {
+                write!(f, "({})", choice.several.iter().map(Branch::to_string).collect::<Vec<_>>().join(" or "))
             }
             Group::Not(_, branch) => write!(f, "not ({branch})"),
             Group::Attribute(attribute, leaf) => write!(f, "{} {}", attribute.as_str(), leaf.alternatives),

@@ -11,7 +11,8 @@
 //!   bounds (below); nothing is known about the event type.
 //! - [`Pattern`] → [`Clause`]: one look-up per filter key in the catalog entry. Afterwards every key leads to a field of
 //!   the data, and every value and operator is one that the event type offers. [`naive`] is plain evaluation: the
-//!   reference that every faster engine must agree with.
+//!   reference that every faster engine must agree with. [`metered`] is the same within a [`Budget`]: no filter takes an event's time
+//!   from the others.
 //! - [`Clause`]s → [`Rule`]: a subscription and its clauses, any of which may match. A selector of several types (a category,
 //!   everything critical) makes a clause for each.
 //! - [`Rule`]s → [`Index`]: by team and event type, and there field by field. Afterwards one look at each field tells all the rules that match.
@@ -25,12 +26,14 @@
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
 mod alternatives;
+mod budget;
 mod clause;
 mod datum;
 mod dialects;
 mod explain;
 mod fault;
 mod index;
+mod metered;
 mod moment;
 mod naive;
 mod network;
@@ -45,6 +48,7 @@ mod version;
 mod wildcard;
 
 pub use alternatives::Alternatives;
+pub use budget::{Budget, MAX_COST, MAX_EVENT_COST, MAX_FIELD_WEIGHT, TooCostly, VALUE_WEIGHT};
 pub use clause::{Clause, NEEDS_CONDITIONS, compile};
 pub use datum::{Datum, Look, Of};
 pub use explain::{Condition, SelectorExplanation};

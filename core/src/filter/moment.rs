@@ -47,11 +47,16 @@ impl TimeTest {
     /// A text that is no time is neither before nor after; nor is anything, of an event without a time, where its time
     /// is asked for.
     pub fn matches(&self, text: &str, event_time: Option<Timestamp>) -> bool {
+        self.holds(read_time(text), event_time)
+    }
+
+    /// The same of a text that has been [read](read_time).
+    pub(super) fn holds(&self, time: Option<Timestamp>, event_time: Option<Timestamp>) -> bool {
         let than = match self.than {
             Moment::At(time) => Some(time),
             Moment::FromEvent(offset) => event_time.map(|time| time.plus(offset)),
         };
-        match (self.side, read_time(text), than) {
+        match (self.side, time, than) {
             (Side::Before, Some(time), Some(than)) => time < than,
             (Side::After, Some(time), Some(than)) => time > than,
             _ => false,

@@ -53,7 +53,7 @@ impl Branch {
 impl Group {
     pub(super) fn hold<'a, D: Datum<'a>>(&self, object: Option<D>, event: Option<&Event>) -> bool {
         match self {
-            Group::Any(alternatives) => alternatives.iter().any(|branch| branch.hold(object, event)),
+            Group::Any(choice) => choice.several.iter().any(|branch| branch.hold(object, event)),
             Group::Not(_, branch) => !branch.hold(object, event),
             Group::Attribute(attribute, leaf) => leaf.hold_of(*attribute, event),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Clause, Datum, Fault, Faults, Of, Path, SelectorExplanation, selection};
+use super::{Budget, Clause, Datum, Fault, Faults, Of, Path, SelectorExplanation, TooCostly, selection};
 use crate::{
     catalog::Catalog,
     domain::{Event, EventSelector, Subscription, TypeSelector, notification::destination_hash},
@@ -68,6 +68,32 @@ impl Rule {
     /// For an event of the subscription's team.
     pub(super) fn holds<'a>(&self, event_type: &str, data: impl Datum<'a>) -> bool {
         self.clauses.iter().any(|clause| clause.event_type.covers(event_type) && clause.matches(data))
+    }
+
+    /// The same as [`Rule::matches`] within a [`Budget`] for each filter.
+    pub fn matches_within(&self, event: &Event) -> Result<bool, TooCostly> {
+        let of_team = self.subscription.team == event.team;
+        let holds = || self.holds_within(&event.event_type, Of { datum: &event.data, event }, &mut 0);
+        if of_team { holds() } else { Ok(false) }
+    }
+
+    /// The same as [`Rule::holds`] within a [`Budget`] for each filter; adds to `spent` what they cost.
+    pub(super) fn holds_within<'a>(
+        &self,
+        event_type: &str,
+        data: impl Datum<'a>,
+        spent: &mut u32,
+    ) -> Result<bool, TooCostly> {
+        for clause in self.clauses.iter().filter(|clause| clause.event_type.covers(event_type)) {
+            let mut budget = Budget::new();
+            let matches = clause.matches_within(data, &mut budget);
+            *spent = spent.saturating_add(budget.spent());
+            let subscription = || Some(self.subscription.id.clone());
+            if matches.map_err(|too_costly| TooCostly { subscription: subscription(), ..too_costly })? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Selector by selector, condition by condition. That the event is of the rule's team is the caller's to see.

@@ -1,8 +1,16 @@
 //! Tests on one text: how strings compare, and what else a string may be read as.
 
-use std::fmt;
+use std::{borrow::Cow, fmt, net::IpAddr};
 
-use super::{Network, VersionRange, Wildcard};
+use memchr::memmem;
+
+use super::{
+    MAX_VERSION, Network, Version, VersionRange, Wildcard,
+    budget::{COMPARED, COMPARISON, LOWERED, READING, SEARCH},
+    moment::read_time,
+    network::read_address,
+};
+use crate::domain::Timestamp;
 
 /// A comparison of strings. Where case is ignored, the text is held in lower case already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +35,16 @@ pub(super) enum Needle<'a> {
     Begins(&'a str),
     Ends(&'a str),
     Contains(&'a str),
+}
+
+/// A value on which several tests are tried: what it may be read as is read once.
+#[derive(Debug)]
+pub(super) struct Reading<'v> {
+    text: &'v str,
+    lowered: Option<Cow<'v, str>>,
+    version: Option<Option<Version<&'v str>>>,
+    address: Option<Option<IpAddr>>,
+    time: Option<Option<Timestamp>>,
 }
 
 // === impl TextTest ===
@@ -62,21 +80,124 @@ impl TextTest {
     }
 
     pub fn matches(&self, value: &str) -> bool {
+        self.holds(&mut Reading::of(value))
+    }
+
+    /// The same, with what the value was read as for other tests.
+    pub(super) fn holds(&self, reading: &mut Reading<'_>) -> bool {
+        let value = reading.text;
         match self {
             TextTest::Prefix(text) => value.starts_with(&**text),
             TextTest::Suffix(text) => value.ends_with(&**text),
-            TextTest::Contains(text) => value.contains(&**text),
-            // Many bytes at a time, where every character is one.
-            TextTest::ContainsIgnoreCase(text) if value.is_ascii() => value.to_ascii_lowercase().contains(&**text),
-            TextTest::ContainsIgnoreCase(text) => lowered(value).contains(&**text),
-            TextTest::PrefixIgnoreCase(text) => begins(value.chars().map(lower), text.chars()),
-            TextTest::SuffixIgnoreCase(text) => begins(value.chars().rev().map(lower), text.chars().rev()),
-            TextTest::EqualsIgnoreCase(text) => value.chars().map(lower).eq(text.chars()),
+            TextTest::Contains(text) => contains(value, text),
+            TextTest::ContainsIgnoreCase(text) => contains(reading.lowered(), text),
+            TextTest::PrefixIgnoreCase(text) => begins_in_any_case(value, text),
+            TextTest::SuffixIgnoreCase(text) => ends_in_any_case(value, text),
+            TextTest::EqualsIgnoreCase(text) => equals_in_any_case(value, text),
             TextTest::Wildcard(wildcard) => wildcard.matches(value),
-            TextTest::Cidr(network) => network.contains(value),
-            TextTest::Semver(range) => range.contains(value),
+            TextTest::Cidr(network) => reading.address().is_some_and(|address| network.holds(address)),
+            TextTest::Semver(range) => reading.version().is_some_and(|version| range.holds(version)),
         }
     }
+
+    /// What [`TextTest::holds`] costs at most, in units.
+    pub(super) fn units(&self, reading: &Reading<'_>) -> usize {
+        let value = reading.text;
+        match self {
+            TextTest::Prefix(text) | TextTest::Suffix(text) => COMPARISON + text.len().min(value.len()) / COMPARED,
+            TextTest::PrefixIgnoreCase(text) | TextTest::SuffixIgnoreCase(text) | TextTest::EqualsIgnoreCase(text) => {
+                COMPARISON + units_in_any_case(value, text)
+            }
+            TextTest::Contains(text) => SEARCH + value.len() + text.len(),
+            TextTest::ContainsIgnoreCase(text) => reading.units_lowered() + SEARCH + text.len(),
+            TextTest::Wildcard(wildcard) => wildcard.units(value),
+            TextTest::Cidr(_) => COMPARISON + if reading.address.is_none() { READING } else { 0 },
+            TextTest::Semver(_) => {
+                let read = if reading.version.is_none() { READING } else { 0 };
+                read + 2 * (COMPARISON + value.len().min(MAX_VERSION) / COMPARED)
+            }
+        }
+    }
+}
+
+// === impl Reading ===
+
+impl<'v> Reading<'v> {
+    pub fn of(text: &'v str) -> Reading<'v> {
+        Reading { text, lowered: None, version: None, address: None, time: None }
+    }
+
+    fn lowered(&mut self) -> &str {
+        self.lowered.get_or_insert_with(|| lowered_in_place(self.text))
+    }
+
+    /// What it costs at most to make all letters lower, if that is still to be done, and to go through them.
+    fn units_lowered(&self) -> usize {
+        let length = self.text.len();
+        match &self.lowered {
+            Some(lowered) => lowered.len(),
+            None if self.text.is_ascii() => length / COMPARED + length,
+            // Lower letters are half as long again at most.
+            None => length * LOWERED + length + length / 2,
+        }
+    }
+
+    fn version(&mut self) -> Option<&Version<&'v str>> {
+        self.version.get_or_insert_with(|| Version::read(self.text)).as_ref()
+    }
+
+    fn address(&mut self) -> Option<IpAddr> {
+        *self.address.get_or_insert_with(|| read_address(self.text))
+    }
+
+    pub fn time(&mut self) -> Option<Timestamp> {
+        *self.time.get_or_insert_with(|| read_time(self.text))
+    }
+
+    /// What [`Reading::time`] costs at most, in units.
+    pub fn units_for_time(&self) -> usize {
+        if self.time.is_none() { READING } else { COMPARISON }
+    }
+}
+
+fn contains(value: &str, text: &str) -> bool {
+    memmem::find(value.as_bytes(), text.as_bytes()).is_some()
+}
+
+// `text` is in lower case. Where no letter is beyond ASCII, many are compared at a time.
+
+fn begins_in_any_case(value: &str, text: &str) -> bool {
+    match value.as_bytes().get(..text.len()) {
+        Some(beginning) if beginning.is_ascii() => beginning.eq_ignore_ascii_case(text.as_bytes()),
+        _ => begins(value.chars().map(lower), text.chars()),
+    }
+}
+
+fn ends_in_any_case(value: &str, text: &str) -> bool {
+    match value.len().checked_sub(text.len()).map(|at| &value.as_bytes()[at..]) {
+        Some(end) if end.is_ascii() => end.eq_ignore_ascii_case(text.as_bytes()),
+        _ => begins(value.chars().rev().map(lower), text.chars().rev()),
+    }
+}
+
+fn equals_in_any_case(value: &str, text: &str) -> bool {
+    if value.is_ascii() {
+        return value.eq_ignore_ascii_case(text);
+    }
+    // No letter takes more than so many times the bytes of its lower case.
+    value.len() <= MOST_BYTES * text.len() && value.chars().map(lower).eq(text.chars())
+}
+
+/// The longest character, in bytes.
+const MOST_BYTES: usize = 4;
+
+/// What a comparison in any case costs at most: so many characters of the value are looked at as the test has.
+fn units_in_any_case(value: &str, text: &str) -> usize {
+    let looked_at = value.len().min(MOST_BYTES * text.len());
+    let end = value.ceil_char_boundary(looked_at);
+    let begin = value.floor_char_boundary(value.len() - looked_at);
+    let is_ascii = value[..end].is_ascii() && value[begin..].is_ascii();
+    if is_ascii { looked_at / COMPARED } else { looked_at / COMPARED + looked_at.min(text.len()) * LOWERED }
 }
 
 fn begins(mut value: impl Iterator<Item = char>, mut text: impl Iterator<Item = char>) -> bool {
@@ -89,7 +210,12 @@ fn lower(c: char) -> char {
 }
 
 pub(super) fn lowered(text: &str) -> Box<str> {
-    text.chars().map(lower).collect::<String>().into()
+    lowered_in_place(text).into()
+}
+
+fn lowered_in_place(text: &str) -> Cow<'_, str> {
+    // Many bytes at a time, where every character is one.
+    if text.is_ascii() { Cow::Owned(text.to_ascii_lowercase()) } else { text.chars().map(lower).collect() }
 }
 
 impl fmt::Display for TextTest {

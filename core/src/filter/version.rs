@@ -136,7 +136,11 @@ impl VersionRange {
     }
 
     pub fn contains(&self, text: &str) -> bool {
-        let Some(version) = Version::read(text) else { return false };
+        Version::read(text).is_some_and(|version| self.holds(&version))
+    }
+
+    /// The same of a text that has been [read](Version::read).
+    pub(super) fn holds(&self, version: &Version<&str>) -> bool {
         let above = match &self.low {
             Bound::Included(low) => version.precedence(low) != Ordering::Less,
             Bound::Excluded(low) => version.precedence(low) == Ordering::Greater,

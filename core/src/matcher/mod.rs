@@ -225,9 +225,13 @@ impl Matcher {
     ) -> Result<Matched, Unread> {
         let Read { decoded: Decoded { event, codec }, data } = decoder.read(record, tape)?;
         let rules = match data {
-            Some(datum) => directory.matching_data(&event.team, &event.event_type, Of { datum, event: &event }),
-            None => directory.matching(&event),
+            Some(datum) => directory.matching_within(&event.team, &event.event_type, Of { datum, event: &event }),
+            None => {
+                let data = Of { datum: &event.data, event: &event };
+                directory.matching_within(&event.team, &event.event_type, data)
+            }
         };
+        let rules = rules.map_err(|costly| Poison::new(Reason::FilterTooCostly, costly.to_string()))?;
         let fanout: usize = rules.iter().map(|rule| rule.destination_hashes.len()).sum();
         self.check_fanout(fanout, record)?;
         let day = event.time.unwrap_or(record.timestamp).day();

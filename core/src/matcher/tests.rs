@@ -213,6 +213,31 @@ fn row_19_an_event_with_too_many_matches_is_set_aside_and_never_split() {
 }
 
 #[test]
+fn an_event_on_which_a_filter_costs_too_much_is_set_aside_and_says_whose_it_is() {
+    let choices: Vec<_> = (0..64).map(|i| json!({"a": [i], "license_type": ["paid"]})).collect();
+    let mut directory = directory(&[("cheap", json!({}), &["ops"])]);
+    let dear = json!({"team": "acme", "id": "dear", "events": [{"type": "*", "filter": {"$or": choices}}],
+                      "destinations": ["ops"]});
+    let mut change = record(1, Some(&dear.to_string()));
+    change.key = Some(Bytes::from_static(b"sub/acme/dear"));
+    directory.apply(&change);
+    let check = |numbers: usize, expected: Option<&str>| {
+        let data = json!({"license_type": "trial", "a": vec![100; numbers]});
+        let event = json!({"team": "acme", "type": TYPE, "id": "1", "data": data}).to_string();
+        let batch = step(&mut Matcher::new(options()), &[record(0, Some(&event))], &directory);
+        let found = batch.set_aside.first().map(|(_, poison)| (poison.reason, poison.detail.as_str()));
+        assert_eq!(found, expected.map(|detail| (Reason::FilterTooCostly, detail)), "{numbers} numbers");
+        assert_eq!(deliveries(&batch).len(), usize::from(expected.is_none()), "{numbers} numbers");
+        assert_eq!(batch.taken, 1);
+    };
+    check(100, None);
+    check(
+        100_000,
+        Some("the filter of subscription dear costs more than 1000000 units on this event, the most of one filter"),
+    );
+}
+
+#[test]
 fn row_22_a_panic_costs_its_own_record_alone() {
     let result: Result<(), Poison> = guarded(|| panic!("boom at {}", 7)).map_err(Poison::from);
     let poison = result.unwrap_err();

@@ -159,6 +159,22 @@ impl<'a> View<'a> {
         self.members()?.filter(|(key, _)| *key == name).last().map(|(_, value)| value)
     }
 
+    /// So many bytes the digits take, if this is a number.
+    pub fn digits(self) -> usize {
+        match self.node() {
+            Node::Number(span) | Node::Digits(span) => (span.end - span.start) as usize,
+            _ => 0,
+        }
+    }
+
+    /// So many members are gone through at most to find one of them.
+    pub fn most_members(self) -> usize {
+        match self.node() {
+            Node::Object { end } => ((end - self.at) as usize / 2).min(MAX_MEMBERS),
+            _ => 0,
+        }
+    }
+
     pub fn is_null(self) -> bool {
         matches!(self.node(), Node::Null)
     }

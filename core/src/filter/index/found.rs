@@ -1,7 +1,7 @@
 //! What an event has in one field.
 
 use super::fields::{FieldPath, Fields};
-use crate::filter::{Datum, Look, Rule, alternatives::Scalar};
+use crate::filter::{Datum, Look, MAX_FIELD_WEIGHT, Rule, VALUE_WEIGHT, alternatives::Scalar, budget::Bill};
 
 /// Where an event's fields are looked up, whatever holds them.
 pub trait Source<'a> {
@@ -21,7 +21,7 @@ pub enum Found<'a> {
     /// Some of an array.
     Many,
     /// The way leads through an array of several objects. Which of them has which value matters then: only plain
-    /// evaluation can tell.
+    /// evaluation can tell. Or the values weigh more than [`MAX_FIELD_WEIGHT`]: each filter must pay for what it makes of them.
     Unclear,
 }
 
@@ -30,6 +30,8 @@ pub struct OfDatum<'i, 't, D> {
     pub fields: &'i Fields,
     pub event_type: &'t str,
     pub data: D,
+    /// Who pays for plain evaluation; `None`: nobody asks.
+    pub bill: Option<&'t mut Bill>,
 }
 
 // === impl OfDatum ===
@@ -40,7 +42,10 @@ impl<'a, D: Datum<'a>> Source<'a> for OfDatum<'_, '_, D> {
     }
 
     fn holds(&mut self, rule: &Rule) -> bool {
-        rule.holds(self.event_type, self.data)
+        match &mut self.bill {
+            Some(bill) => bill.holds(rule, self.event_type, self.data),
+            None => rule.holds(self.event_type, self.data),
+        }
     }
 }
 
@@ -61,9 +66,14 @@ fn find<'a, D: Datum<'a>>(data: D, path: &FieldPath, many: &mut Vec<Scalar<'a>>)
     }
     let Some(value) = object.member(last) else { return Found::Missing };
     match Scalar::of(value.look()) {
+        Ok(scalar) if weight(&scalar) > MAX_FIELD_WEIGHT => Found::Unclear,
         Ok(scalar) => Found::One(scalar),
-        Err(Look::Array(elements)) => {
-            elements.for_each(|element| flatten(element, many));
+        Err(Look::Array(mut elements)) => {
+            let mut left = MAX_FIELD_WEIGHT;
+            if !elements.all(|element| flatten(element, many, &mut left)) {
+                many.clear();
+                return Found::Unclear;
+            }
             match many.len() {
                 0 | 1 => many.pop().map_or(Found::Missing, Found::One),
                 _ => Found::Many,
@@ -73,13 +83,29 @@ fn find<'a, D: Datum<'a>>(data: D, path: &FieldPath, many: &mut Vec<Scalar<'a>>)
     }
 }
 
-/// An array stands for its elements, those of inner arrays too; objects among them are no values.
-fn flatten<'a>(value: impl Datum<'a>, many: &mut Vec<Scalar<'a>>) {
+/// An array stands for its elements, those of inner arrays too; objects among them are no values. False if they weigh too much.
+fn flatten<'a>(value: impl Datum<'a>, many: &mut Vec<Scalar<'a>>, left: &mut usize) -> bool {
     match Scalar::of(value.look()) {
-        Ok(scalar) => many.push(scalar),
-        Err(Look::Array(elements)) => elements.for_each(|element| flatten(element, many)),
-        Err(_) => {}
+        Ok(scalar) => match left.checked_sub(weight(&scalar)) {
+            Some(still) => {
+                *left = still;
+                many.push(scalar);
+                true
+            }
+            None => false,
+        },
+        Err(Look::Array(mut elements)) => elements.all(|element| flatten(element, many, left)),
+        Err(_) => true,
     }
+}
+
+/// In bytes, as [`MAX_FIELD_WEIGHT`] counts.
+pub fn weight(scalar: &Scalar<'_>) -> usize {
+    VALUE_WEIGHT
+        + match scalar {
+            Scalar::Text(text) => text.len(),
+            _ => 0,
+        }
 }
 
 enum Objects<D> {

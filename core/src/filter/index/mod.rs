@@ -43,7 +43,7 @@ use table::Table;
 pub use scan::Scanner;
 pub use stats::{PartitionStats, Stats};
 
-use super::{Datum, Of, Rule};
+use super::{Datum, Of, Rule, TooCostly, budget::Bill};
 use crate::{
     codec::tape::Unusual,
     domain::{Event, TeamId, TypeSelector},
@@ -264,9 +264,22 @@ impl Index {
     /// The same for an event whose data is elsewhere; what asks for its time or attributes needs it [there](Of) too.
     pub fn matching_data<'a>(&self, team: &TeamId, event_type: &str, data: impl Datum<'a>) -> Vec<&Arc<Rule>> {
         let mut found = Vec::new();
-        let mut source = OfDatum { fields: &self.fields, event_type, data };
+        let mut source = OfDatum { fields: &self.fields, event_type, data, bill: None };
         self.matching_in(team.as_str(), event_type, &mut source, &mut Scratch::default(), &mut found);
         found
+    }
+
+    /// The same for who must not wait: filters that the index leaves to plain evaluation have a [`Budget`](super::Budget) each.
+    pub fn matching_within<'a>(
+        &self,
+        team: &TeamId,
+        event_type: &str,
+        data: impl Datum<'a>,
+    ) -> Result<Vec<&Arc<Rule>>, TooCostly> {
+        let (mut found, mut bill) = (Vec::new(), Bill::new());
+        let mut source = OfDatum { fields: &self.fields, event_type, data, bill: Some(&mut bill) };
+        self.matching_in(team.as_str(), event_type, &mut source, &mut Scratch::default(), &mut found);
+        bill.or(found)
     }
 
     /// The same for an event in JSON, an envelope with `team`, `type` and `data`: only what filters ask for is taken out of it.

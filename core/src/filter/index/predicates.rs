@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 
 use super::hash::hash;
-use crate::filter::{TextTest, text::Needle};
+use crate::filter::{
+    TextTest,
+    text::{Needle, Reading},
+};
 
 #[derive(Debug)]
 pub struct Predicates {
@@ -61,12 +64,13 @@ impl Predicates {
 
     /// Adds the numbers of the tests that the text passes, each once.
     pub fn hold(&self, text: &str, hits: &mut Vec<u32>) {
+        let mut reading = Reading::of(text);
         let Some(finder) = &self.finder else {
-            let passed = self.tests.iter().enumerate().filter(|(_, predicate)| predicate.test.matches(text));
+            let passed = self.tests.iter().enumerate().filter(|(_, predicate)| predicate.test.holds(&mut reading));
             return hits.extend(passed.map(|(number, _)| number as u32));
         };
         finder.candidates(text.as_bytes(), hits);
-        hits.retain(|number| self.tests[*number as usize].test.matches(text));
+        hits.retain(|number| self.tests[*number as usize].test.holds(&mut reading));
     }
 
     /// The handles of what a test adds and what it takes away.

@@ -7,7 +7,7 @@
 use std::str;
 
 use super::{
-    found::{Found, Source},
+    found::{Found, Source, weight},
     projection::{Projection, ROOT},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
             json::{PRIVATE, escape, plain_prefix},
         },
     },
-    filter::{Number, Rule, alternatives::Scalar},
+    filter::{MAX_FIELD_WEIGHT, Number, Rule, alternatives::Scalar},
 };
 
 /// What was found in one event. Used again for the next one.
@@ -410,10 +410,16 @@ impl<'e> Source<'e> for OfScan<'e, '_> {
             return Found::Missing;
         }
         if !slot.is_many {
-            return self.scalar(slot.place).map_or(Found::Missing, Found::One);
+            let scalar = self.scalar(slot.place);
+            let too_heavy = scalar.is_some_and(|scalar| weight(&scalar) > MAX_FIELD_WEIGHT);
+            return if too_heavy { Found::Unclear } else { scalar.map_or(Found::Missing, Found::One) };
         }
         let places = &self.scanner.many[slot.place.start as usize..slot.place.end as usize];
         many.extend(places.iter().filter_map(|place| self.scalar(*place)));
+        if many.iter().map(weight).sum::<usize>() > MAX_FIELD_WEIGHT {
+            many.clear();
+            return Found::Unclear;
+        }
         match many.len() {
             0 | 1 => many.pop().map_or(Found::Missing, Found::One),
             _ => Found::Many,
