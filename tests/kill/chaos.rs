@@ -104,22 +104,31 @@ impl Chaos<'_> {
     /// always more.
     async fn catch_up(&mut self) {
         let sign = self.sign_of_life();
+        if sign.saturated {
+            return;
+        }
+        self.slow_down().await;
+        for divided in [Divided::Events, Divided::Deliveries] {
+            if !self.receiver.flows(divided, sign.first, GIVE_UP).await {
+                self.traffic.violation(format!("{divided:?} are not caught up after {GIVE_UP:?}"));
+            }
+        }
+    }
+
+    /// Until requests come at the pace of what is published.
+    async fn slow_down(&mut self) {
         let deadline = Instant::now() + GIVE_UP;
-        while !sign.saturated {
+        loop {
             let before = self.receiver.requests();
             sleep(PACE_OVER).await;
             let a_second = (self.receiver.requests() - before) as f64 / PACE_OVER.as_secs_f64();
             if a_second <= MAX_PACE * self.traffic.rate() as f64 {
-                break;
+                return;
             }
             if Instant::now() >= deadline {
-                self.traffic.violation(format!("{a_second:.0} requests a second for {GIVE_UP:?}: no end to a backlog"));
-                break;
-            }
-        }
-        for divided in [Divided::Events, Divided::Deliveries] {
-            if !sign.saturated && !self.receiver.flows(divided, sign.first, GIVE_UP).await {
-                self.traffic.violation(format!("{divided:?} are not caught up after {GIVE_UP:?}"));
+                return self
+                    .traffic
+                    .violation(format!("{a_second:.0} requests a second after {GIVE_UP:?}: no end to it"));
             }
         }
     }

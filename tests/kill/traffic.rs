@@ -111,7 +111,6 @@ impl Traffic {
     }
 
     /// Every task ends after what it has begun.
-
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
