@@ -5,8 +5,8 @@ use tidings_core::{
     catalog::Catalog,
     domain::{Event, EventSelector, TeamId, Timestamp, TypeSelector},
     filter::{
-        MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_NODES, MAX_GAPS, MAX_OFFSET_DAYS, MAX_OPERATORS, MAX_OR,
-        MAX_SEARCHES, MAX_VALUES, MAX_VERSION, Of, compile,
+        MAX_COST, MAX_EVENT_COST, MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_NODES, MAX_GAPS, MAX_OFFSET_DAYS,
+        MAX_OPERATORS, MAX_OR, MAX_SEARCHES, MAX_VALUES, MAX_VERSION, Of, compile,
     },
 };
 
@@ -85,4 +85,10 @@ fn the_bounds_are_those_of_the_code() {
     ];
     let said: Vec<String> = rows("Bounds").iter().map(|row| row[1].trim_end_matches(" days").to_owned()).collect();
     assert_eq!(said, bounds.map(grouped));
+    let millions = |units: u32| format!("{},000,000", units / 1_000_000);
+    for said in
+        [format!("{} units on one event", millions(MAX_COST)), format!("{} units together", millions(MAX_EVENT_COST))]
+    {
+        assert!(DOCUMENT.contains(&said), "{said:?}");
+    }
 }

@@ -1,7 +1,10 @@
 //! The index while it changes: one writer, readers on other threads, each held to the rules of the very version that it reads.
+//!
+//! A snapshot is handed over by a lock here, and by tokio's `watch` in the program: there is no swap of our own that could be modelled. What is ours is
+//! that a snapshot shares its parts with those before and after it, and that its version says exactly what is in it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -9,10 +12,14 @@ use std::{
     thread,
 };
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tidings_core::{
     catalog::Catalog,
-    domain::{DestinationId, Event, EventSelector, Subscription, SubscriptionId, TeamId, TypeSelector},
+    directory::Directory,
+    domain::{
+        DestinationId, Event, EventSelector, Record, Subscription, SubscriptionId, TeamId, Timestamp, TypeSelector,
+    },
     filter::{Index, Rule, Scanner},
 };
 
@@ -111,4 +118,75 @@ fn readers_see_whole_versions_while_a_writer_changes_the_index() {
         done.store(true, Ordering::Relaxed);
     });
     assert!(reads.into_inner() >= 100, "the readers hardly came to read");
+}
+
+/// The history is folded by hand and is nobody's snapshot: a directory that says a version too high or too low is found.
+#[test]
+fn a_directory_matches_as_of_the_version_that_it_says() {
+    const NUMBERS: usize = 150;
+    const COLOURS: usize = 5;
+    const CHANGES: usize = 3_000;
+    let catalog = Catalog::builtin();
+    // Before the writer begins, what every version holds: the colour of each subscription.
+    let mut history = vec![vec![0; NUMBERS]];
+    let mut changes = Vec::with_capacity(CHANGES);
+    for change in 0..CHANGES {
+        let mixed = change.wrapping_mul(0x9E37_79B9) >> 7;
+        let (number, colour) = (mixed % NUMBERS, mixed / NUMBERS % COLOURS);
+        let mut now = history[change].clone();
+        now[number] = colour;
+        history.push(now);
+        let value = (colour > 0).then(|| {
+            let environment = json!([format!("colour-{colour}")]);
+            let events = json!([{"type": "pandium.run_failed", "filter": {"environment": environment}}]);
+            let id = format!("s{number:04}");
+            Bytes::from(json!({"team": "team-0", "id": id, "events": events, "destinations": ["hook"]}).to_string())
+        });
+        changes.push(Record {
+            topic: "tidings.directory".into(),
+            partition: 0,
+            offset: change as i64,
+            timestamp: Timestamp(0),
+            key: Some(Bytes::from(format!("sub/team-0/s{number:04}"))),
+            value,
+            headers: Vec::new(),
+        });
+    }
+    let published = Mutex::new(Directory::new(catalog.clone()));
+    let (done, versions) = (AtomicBool::new(false), Mutex::new(BTreeSet::new()));
+    thread::scope(|scope| {
+        for reader in 0..2 {
+            let (published, done, versions, history) = (&published, &done, &versions, &history);
+            scope.spawn(move || {
+                for turn in reader.. {
+                    let last = done.load(Ordering::Acquire);
+                    let snapshot = published.lock().unwrap().clone();
+                    let colour = 1 + turn % (COLOURS - 1);
+                    let (event, _) = event(0, "environment", colour);
+                    let found: Vec<String> =
+                        snapshot.matching(&event).iter().map(|rule| rule.subscription.id.to_string()).collect();
+                    let version = usize::try_from(snapshot.version()).unwrap();
+                    let of_colour = history[version].iter().enumerate().filter(|(_, known)| **known == colour);
+                    let expected: Vec<String> = of_colour.map(|(number, _)| format!("s{number:04}")).collect();
+                    assert_eq!(found, expected, "version {version}, colour {colour}");
+                    versions.lock().unwrap().insert(version);
+                    if last {
+                        break;
+                    }
+                }
+            });
+        }
+        let mut directory = Directory::new(catalog.clone());
+        for (i, change) in changes.iter().enumerate() {
+            directory.apply(change);
+            if i % 3 == 0 {
+                directory.settle();
+            }
+            *published.lock().unwrap() = directory.clone();
+        }
+        done.store(true, Ordering::Release);
+    });
+    let versions = versions.into_inner().unwrap();
+    assert!(versions.len() >= 20, "the readers saw {} versions only", versions.len());
+    assert_eq!(versions.last(), Some(&CHANGES), "and not the last one");
 }

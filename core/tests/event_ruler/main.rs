@@ -27,7 +27,7 @@ use tidings_core::{
     catalog::Catalog,
     codec,
     domain::{Chance, EventSelector, TypeSelector},
-    filter::{Clause, Fault, compile},
+    filter::{Budget, Clause, Fault, compile},
 };
 
 const PAIRS: usize = 300_000;
@@ -94,9 +94,16 @@ fn ours(pattern: &str, events: &[String]) -> Answer {
         _ => return Answer::Refused,
     };
     match clause {
-        Ok(clause) => Answer::Matches(events.iter().map(|event| clause.matches(&parse(event))).collect()),
+        Ok(clause) => Answer::Matches(events.iter().map(|event| matches(&clause, &parse(event))).collect()),
         Err(_) => Answer::Refused,
     }
+}
+
+/// Within its budget the answer is the same.
+fn matches(clause: &Clause, event: &Value) -> bool {
+    let matches = clause.matches(event);
+    assert_eq!(clause.matches_within(event, &mut Budget::new()), Ok(matches), "of {event}");
+    matches
 }
 
 fn texts(question: &Question) -> (String, Vec<String>) {
@@ -110,7 +117,7 @@ fn the_same_patterns_match_the_same_events() {
     let mut left = setting("TIDINGS_TEST_PAIRS", PAIRS as u64) as usize / EVENTS;
     // By operator: pairs, and how many of them match.
     let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    let (mut explained, mut unexplained) = (BTreeMap::<&str, usize>::new(), Vec::new());
+    let (mut explained, mut unexplained) = (BTreeMap::<&str, usize>::new(), Vec::<Asked>::new());
     while left > 0 {
         let some = left.min(AT_ONCE);
         left -= some;
@@ -127,7 +134,7 @@ fn the_same_patterns_match_the_same_events() {
                 if ours != theirs {
                     match named::difference(&question.pattern, &question.events[i]) {
                         Some(name) => *explained.entry(name).or_default() += 1,
-                        None => unexplained.push(format!("{} {}: ours {ours}, theirs {theirs}", texts.0, texts.1[i])),
+                        None => unexplained.push((texts.0.clone(), texts.1[i].clone(), ours)),
                     }
                 }
             }
@@ -137,11 +144,39 @@ fn the_same_patterns_match_the_same_events() {
         let part = *matching as f64 / *pairs as f64;
         println!("{about}: {pairs} pairs, {:.0} % match", 100.0 * part);
     }
+    let agreeing = agreeing(&folder, &unexplained);
+    let mut agree = agreeing.iter();
+    let before = unexplained.len();
+    // They did not agree the first time.
+    unexplained.retain(|_| agree.next() == Some(&0));
+    explained.insert(VARIES, before - unexplained.len());
     explained.iter().for_each(|(name, count)| println!("{count} differences: {name}"));
+    let mut unexplained: Vec<String> =
+        unexplained.into_iter().map(|(pattern, event, ours)| format!("{pattern} {event}: ours {ours}")).collect();
     unexplained.sort_by_key(String::len);
     assert!(unexplained.is_empty(), "{}:\n{}", unexplained.len(), unexplained[..unexplained.len().min(20)].join("\n"));
     let one_sided = counts.iter().find(|(_, (pairs, matching))| !TRUE.contains(&(*matching as f64 / *pairs as f64)));
     assert_eq!(one_sided, None);
+}
+
+/// The one difference that no form tells: of the states that several alternatives lead to, any one is taken up where `$or` adds
+/// what follows a second time.
+const VARIES: &str = "several alternatives of a field beside `$or`";
+/// Machines of one pattern that are asked whether they agree.
+const MACHINES: usize = 60;
+
+/// A pattern, an event, and what we answer.
+type Asked = (String, String, bool);
+
+/// How many of [`MACHINES`] made of one and the same pattern give our answer, for each that is asked.
+fn agreeing(folder: &Path, asked: &[Asked]) -> Vec<usize> {
+    let question = |(pattern, event, _): &Asked| (pattern.clone(), vec![event.clone()]);
+    let questions: Vec<_> = asked.iter().flat_map(|asked| vec![question(asked); MACHINES]).collect();
+    let answers = theirs(folder, &questions);
+    let same = |((_, _, ours), answers): (&Asked, &[Answer])| {
+        answers.iter().filter(|answer| **answer == Answer::Matches(vec![*ours])).count()
+    };
+    asked.iter().zip(answers.chunks(MACHINES)).map(same).collect()
 }
 
 /// Every operator in turn, and as many composed of several.
@@ -192,7 +227,8 @@ struct Difference {
     pattern: String,
     event: String,
     ours: Option<bool>,
-    theirs: Option<bool>,
+    /// `null` is refused; `"varies"`: see [`VARIES`].
+    theirs: Value,
 }
 
 #[test]
@@ -210,8 +246,14 @@ fn the_named_differences_are_as_they_are_said_to_be() {
             answer(difference.ours),
             "{name}: ours"
         );
-        assert_eq!(theirs, answer(difference.theirs), "{name}: theirs");
-        assert_ne!(difference.ours, difference.theirs, "{name} is none");
+        if difference.theirs == "varies" {
+            let ours = difference.ours.expect("an answer");
+            let asked = [(difference.pattern.clone(), difference.event.clone(), ours)];
+            assert!((1..MACHINES).contains(&agreeing(&folder, &asked)[0]), "{name}: theirs");
+        } else {
+            assert_eq!(theirs, answer(difference.theirs.as_bool()), "{name}: theirs");
+            assert_ne!(difference.ours, difference.theirs.as_bool(), "{name} is none");
+        }
         assert!(document.contains(name.as_str()), "docs/FILTERS.md does not name {name:?}");
     }
 }

@@ -25,6 +25,9 @@ pub fn difference(pattern: &Value, event: &Value) -> Option<&'static str> {
     if a_wildcard_beside_ignored_case(pattern) {
         return Some("a wildcard beside an operator that ignores case");
     }
+    if !every_or(pattern).is_empty() && excludes_a_lone_gap(pattern) {
+        return Some("a lone `*` among excluded wildcards, beside `$or`");
+    }
     if every_or(pattern).iter().any(|or| several_ask_for_one_field(or)) {
         return Some("a field in several objects of `$or`");
     }
@@ -82,6 +85,17 @@ fn a_wildcard_beside_ignored_case(pattern: &Value) -> bool {
         Value::Object(fields) => fields.values().any(a_wildcard_beside_ignored_case),
         _ => false,
     }
+}
+
+/// Among several: where `$or` adds the field's conditions a second time, any one of the states is taken up that the several lead to.
+fn excludes_a_lone_gap(pattern: &Value) -> bool {
+    let excluded = pattern.pointer("/anything-but/wildcard").and_then(Value::as_array);
+    excluded.is_some_and(|several| several.len() > 1 && several.iter().any(|wildcard| wildcard == "*"))
+        || match pattern {
+            Value::Array(values) => values.iter().any(excludes_a_lone_gap),
+            Value::Object(fields) => fields.values().any(excludes_a_lone_gap),
+            _ => false,
+        }
 }
 
 /// What is asked of a field, beside `$or` and in its objects.

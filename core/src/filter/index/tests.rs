@@ -116,7 +116,7 @@ fn alternative(chance: &mut Chance, field: &str) -> Vec<Value> {
         18 => several(chance, 5, |chance| json!({"wildcard": like(chance)})),
         19 => vec![json!({"anything-but": {"wildcard": like(chance)}})],
         20 => {
-            vec![json!({"all": [several(chance, 9, |chance| literal(chance, field)), {"anything-but": part(chance)}]})]
+            vec![json!({"all": [several(chance, 14, |chance| literal(chance, field)), {"anything-but": part(chance)}]})]
         }
         _ => vec![json!({"not": several(chance, 9, |chance| literal(chance, field))})],
     }
@@ -355,10 +355,9 @@ fn every_operator_is_true_of_some_values_and_false_of_others() {
         counts.1 += 1;
     }
     assert!(of_operator.len() >= 10, "{of_operator:?}");
-    for (operator, (held, tried)) in of_operator {
-        let share = f64::from(held) / f64::from(tried);
-        assert!((0.1..=0.9).contains(&share), "{operator} is true of {share:.2} of {tried} pairs");
-    }
+    let shares = of_operator.iter().map(|(name, (held, tried))| (name, f64::from(*held) / f64::from(*tried), tried));
+    let one_sided = shares.filter(|(_, share, _)| !(0.2..=0.8).contains(share)).collect::<Vec<_>>();
+    assert!(one_sided.is_empty(), "operators, the part of their pairs that is true, and their pairs: {one_sided:?}");
 }
 
 /// One fault in each structure of a block, as a wrong build would make it: the comparison above finds every one.
