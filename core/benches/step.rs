@@ -7,7 +7,7 @@
 //! cargo bench -p tidings-core --bench step
 //! ```
 
-use std::{collections::BTreeMap, hint::black_box};
+use std::{collections::BTreeMap, hint::black_box, sync::Arc};
 
 use apache_avro::{
     from_value, reader::datum::GenericDatumReader, types::Value as AvroValue, writer::datum::GenericDatumWriter,
@@ -19,7 +19,8 @@ use tidings_core::{
     catalog::Catalog,
     codec::{self, Decoder, tape::Tape},
     directory::Directory,
-    domain::{Record, Timestamp},
+    domain::{Record, Subscription, Timestamp},
+    filter::{Index, Rule, Scanner},
     matcher::{Matcher, Options},
 };
 
@@ -143,6 +144,17 @@ fn read_avro(criterion: &mut Criterion) {
     let mut tape = Tape::new();
     group.bench_function("tape", |b| b.iter(|| tape.read_avro(&known.shape, black_box(&datum)).is_ok()));
     group.bench_function("defensively", |b| b.iter(|| codec::avro::decode(&known.shape, black_box(&datum))));
+    // Only what some filters ask for, which is all that the index needs.
+    let subscription: Subscription = serde_json::from_value(json!({
+        "team": "acme", "id": "s", "revision": 1, "destinations": ["hook"],
+        "events": [{"type": TYPE, "filter": {"appId": ["app-1"], "licenseType": ["paid"]}}],
+    }))
+    .expect("a subscription");
+    let rule = Rule::compile(Arc::new(subscription), &catalog).expect("filters of the type");
+    let program = Index::of([Arc::new(rule)]).avro_program(&known.shape).expect("a record");
+    let mut scanner = Scanner::new();
+    assert!(program.read(&datum, &mut scanner).is_ok());
+    group.bench_function("two fields", |b| b.iter(|| program.read(black_box(&datum), &mut scanner).is_ok()));
     group.finish();
 }
 

@@ -2,13 +2,15 @@
 //
 //	go run . FOLDER [SECONDS]
 //
-// Prints: engine, rules, events, matches, checksum of ids, nanoseconds an event (median of passes), seconds to build.
+// Prints what the other runners print: engine, rules, events, matches, checksum of ids, nanoseconds an event (the median of passes; p50 and
+// p99 of single events), seconds to build, bytes a rule.
 package main
 
 import (
 	"bufio"
 	"fmt"
 	"os"
+	"runtime"
 	"sort"
 	"strconv"
 	"strings"
@@ -46,13 +48,21 @@ func mix(state uint64) uint64 {
 	return z ^ (z >> 31)
 }
 
+// Bytes of the heap that something refers to.
+func used() uint64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
+}
+
 func main() {
 	folder, seconds := os.Args[1], 6.0
 	if len(os.Args) > 2 {
 		seconds, _ = strconv.ParseFloat(os.Args[2], 64)
 	}
 	events, rules := lines(folder+"/events.ndjson"), lines(folder+"/rules.tsv")
-	began := time.Now()
+	before, began := used(), time.Now()
 	matcher, err := quamina.New()
 	check(err)
 	for _, line := range rules {
@@ -60,6 +70,7 @@ func main() {
 		check(matcher.AddPattern(id, pattern))
 	}
 	build := time.Since(began).Seconds()
+	memory := used() - before
 	matches, checksum := 0, uint64(0)
 	for _, event := range events {
 		found, err := matcher.MatchesForEvent([]byte(event))
@@ -90,6 +101,17 @@ func main() {
 		passes = append(passes, float64(time.Since(start).Nanoseconds())/float64(timed))
 	}
 	sort.Float64s(passes)
-	fmt.Printf("quamina (Go)\t%d\t%d\t%d\t%016x\t%.0f\t%.2f\n",
-		len(rules), len(events), matches, checksum, passes[len(passes)/2], build)
+	pass := passes[len(passes)/2]
+	var single []float64
+	for _, event := range events[:min(len(events), max(100, int(seconds*1e9/pass)))] {
+		start := time.Now()
+		_, err := matcher.MatchesForEvent([]byte(event))
+		check(err)
+		single = append(single, float64(time.Since(start).Nanoseconds()))
+	}
+	sort.Float64s(single)
+	fmt.Printf("Quamina 2.0.2\t%d\t%d\t%d\t%016x\t%.0f\t%.0f\t%.0f\t%.2f\t%d\n",
+		len(rules), len(events), matches, checksum, pass, single[len(single)/2], single[len(single)*99/100], build,
+		memory/uint64(len(rules)))
+	runtime.KeepAlive(matcher)
 }

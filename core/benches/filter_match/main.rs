@@ -8,16 +8,17 @@
 //! cargo bench -p tidings-core --bench filter_match                     # the quick profiles
 //! cargo bench -p tidings-core --bench filter_match -- tenant 1000000   # one profile, so many subscriptions
 //! cargo bench -p tidings-core --bench filter_match -- write tenant 10000 FOLDER   # its files, for other engines
+//! cargo bench -p tidings-core --bench filter_match -- files FOLDER SECONDS        # such files, as other engines are measured
 //! ```
 
+mod files;
 mod workload;
 
 use std::{
     collections::HashMap,
-    env, fs,
+    env,
     hash::{BuildHasherDefault, Hasher},
     hint::black_box,
-    io::Write,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -28,7 +29,7 @@ use tidings_core::{
     domain::{DestinationId, Event, EventSelector, Subscription, SubscriptionId, TeamId, TypeSelector},
     filter::{Index, Rule, Scanner},
 };
-use workload::{Chance, Profile, TYPES, Workload, tree};
+use workload::{Chance, Profile, TYPES, Workload};
 
 /// Each is timed so often, in turns.
 const ROUNDS: usize = 9;
@@ -38,8 +39,9 @@ const SEED: u64 = 42;
 /// Events that are held against plain evaluation.
 const PROVEN: usize = 100;
 
-const PROFILES: [(&str, Profile, usize); 9] = [
+const PROFILES: [(&str, Profile, usize); 10] = [
     ("tenant", Profile::Tenant, 10_000),
+    ("equal", Profile::Equal, 10_000),
     ("single", Profile::Single, 10_000),
     ("core", Profile::Core, 10_000),
     ("nots", Profile::Nots, 10_000),
@@ -58,6 +60,13 @@ fn main() {
         found.unwrap_or_else(|| panic!("{name}: one of {:?}", PROFILES.map(|(known, ..)| known)))
     };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["write", name, count, folder] => {
+            return files::write(profile(name).1, count.parse().expect("a number"), folder);
+        }
+        ["files", folder, seconds] => return files::measure(folder, seconds.parse().expect("a number")),
+        _ => {}
+    }
     println!(
         "| profile | subscriptions | matches | floor ns | index ns | ratio | p50 | p99 | above parsing, ns a match | plain ns | build s | bytes a subscription |"
     );
@@ -69,10 +78,9 @@ fn main() {
             }
             PROFILES[1..].iter().for_each(|(name, profile, count)| measure(name, *profile, *count));
         }
-        ["write", name, count, folder] => write(profile(name).1, count.parse().expect("a number"), folder),
         [name] => measure(name, profile(name).1, profile(name).2),
         [name, count] => measure(name, profile(name).1, count.parse().expect("a number")),
-        _ => panic!("[profile [subscriptions]] | write profile subscriptions folder"),
+        _ => panic!("[profile [subscriptions]] | write profile subscriptions folder | files folder seconds"),
     }
 }
 
@@ -234,10 +242,15 @@ impl Floor {
 
 /// Event types of the workload, as catalog entries.
 fn catalog() -> Catalog {
+    Catalog::load(&schema_files()).unwrap_or_else(|faults| panic!("{faults:#?}"))
+}
+
+/// Their files, by name and text.
+fn schema_files() -> Vec<(String, String)> {
     let record = |name: &str, fields: Vec<Value>| json!({"type": "record", "name": name, "fields": fields});
     let field = |name: &str, kind: Value| json!({"name": name, "type": kind, "tidings.title": name.to_uppercase()});
     let filter = |key: &str, path: &str, kind: &str| json!({"key": key, "label": key, "field": path, "kind": kind, "many": true});
-    let files: Vec<(String, String)> = (0..TYPES)
+    (0..TYPES)
         .map(|number| {
             let schema = json!({
                 "type": "record", "namespace": "evt", "name": format!("type_{number:02}"), "doc": "Of the benchmark.",
@@ -279,8 +292,7 @@ fn catalog() -> Catalog {
             });
             (format!("evt/type_{number:02}.avsc"), schema.to_string())
         })
-        .collect();
-    Catalog::load(&files).unwrap_or_else(|faults| panic!("{faults:#?}"))
+        .collect()
 }
 
 /// The filter's key of a field.
@@ -345,32 +357,5 @@ fn event(text: &str) -> Event {
         time: None,
         subject: None,
         data: envelope["data"].clone(),
-    }
-}
-
-/// `events.ndjson`; `subscriptions.ndjson` in the product's form; `rules.tsv`, an id and a pattern over the whole envelope a line.
-fn write(profile: Profile, count: usize, folder: &str) {
-    let workload = Workload::new(profile, count, 10_000, SEED);
-    let create = |name: &str| std::io::BufWriter::new(fs::File::create(format!("{folder}/{name}")).expect("a file"));
-    fs::create_dir_all(folder).expect("a folder");
-    let (mut events, mut subscriptions, mut rules) =
-        (create("events.ndjson"), create("subscriptions.ndjson"), create("rules.tsv"));
-    for event in &workload.events {
-        writeln!(events, "{event}").expect("written");
-    }
-    for (number, of) in workload.subscriptions.iter().enumerate() {
-        let text = serde_json::to_string(&subscription(number, of)).expect("JSON");
-        writeln!(subscriptions, "{text}").expect("written");
-        for (of_type, conditions) in &of.clauses {
-            let mut pattern = json!({"team": [of.team], "type": [of_type]});
-            if !conditions.is_empty() {
-                pattern["data"] = Value::Object(tree(conditions));
-            }
-            // Others have no `all`: they are asked for less.
-            if let Some(tags) = pattern.pointer_mut("/data/tags").filter(|tags| tags[0].get("all").is_some()) {
-                *tags = json!(["tag1"]);
-            }
-            writeln!(rules, "{number}\t{pattern}").expect("written");
-        }
     }
 }

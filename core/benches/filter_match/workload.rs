@@ -36,6 +36,8 @@ impl Chance {
 pub enum Profile {
     /// A hundred subscriptions a team, on average.
     Tenant,
+    /// The same without ranges and ends of text, which not every engine has.
+    Equal,
     /// All in one team.
     Single,
     /// One partition of equalities, ranges and comparisons of text in part.
@@ -235,6 +237,10 @@ fn conditions(chance: &mut Chance, team: usize, teams: usize) -> Vec<(&'static s
     conditions
 }
 
+fn is_beyond_equality(value: &Value) -> bool {
+    ["numeric", "suffix"].iter().any(|operator| value[0].get(operator).is_some())
+}
+
 fn special(profile: Profile, chance: &mut Chance, number: u64) -> Vec<(&'static str, Value)> {
     let word = |chance: &mut Chance| chance.pick(&WORDS).to_owned();
     match profile {
@@ -288,9 +294,9 @@ fn special(profile: Profile, chance: &mut Chance, number: u64) -> Vec<(&'static 
 impl Workload {
     pub fn new(profile: Profile, subscriptions: usize, events: usize, seed: u64) -> Workload {
         let chance = &mut Chance(seed);
-        let teams = if profile == Profile::Tenant { (subscriptions / 100).max(10) } else { 1 };
+        let teams = if matches!(profile, Profile::Tenant | Profile::Equal) { (subscriptions / 100).max(10) } else { 1 };
         let (of_team, of_type) = (zipf(teams, 0.7), zipf(TYPES, 0.5));
-        let wide = matches!(profile, Profile::Tenant | Profile::Single);
+        let wide = matches!(profile, Profile::Tenant | Profile::Equal | Profile::Single);
         let subscription = |number: usize, chance: &mut Chance| {
             let team = draw(&of_team, chance);
             let name = format!("team-{team:05}");
@@ -309,7 +315,12 @@ impl Workload {
                     types.push(of_type);
                 }
             }
-            let clauses = types.into_iter().map(|t| (event_type(t), conditions(chance, team, teams))).collect();
+            let conditions = |chance: &mut Chance| {
+                let mut conditions = conditions(chance, team, teams);
+                conditions.retain(|(_, value)| profile != Profile::Equal || !is_beyond_equality(value));
+                conditions
+            };
+            let clauses = types.into_iter().map(|t| (event_type(t), conditions(chance))).collect();
             Subscription { team: name, clauses }
         };
         let subscriptions = (0..subscriptions).map(|number| subscription(number, chance)).collect();

@@ -93,7 +93,7 @@ fn value(shape: &Shape, cursor: &mut Cursor<'_>, left: &mut usize) -> Result<Val
 }
 
 /// A value that holds no others; `null` for those that do, which the callers see to themselves.
-pub(super) fn leaf(shape: &Shape, cursor: &mut Cursor<'_>) -> Result<Value, Malformed> {
+pub(crate) fn leaf(shape: &Shape, cursor: &mut Cursor<'_>) -> Result<Value, Malformed> {
     Ok(match shape {
         Shape::Null | Shape::Union(_) | Shape::Record(_) | Shape::Array(_) | Shape::Map(_) => Value::Null,
         Shape::Boolean => Value::Bool(cursor.boolean()?),
@@ -158,6 +158,11 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// How many bytes there are still.
+    pub fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     pub fn take(&mut self, size: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.rest.split_at_checked(size).ok_or(Malformed::End)?;
         self.rest = rest;
@@ -170,7 +175,17 @@ impl<'a> Cursor<'a> {
         Ok(*taken)
     }
 
+    #[inline]
     pub fn long(&mut self) -> Result<i64, Malformed> {
+        // Most are lengths and branches, and these are of one byte.
+        if let [byte @ 0..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(i64::from(byte >> 1) ^ -i64::from(byte & 1));
+        }
+        self.long_of_several()
+    }
+
+    fn long_of_several(&mut self) -> Result<i64, Malformed> {
         let mut bits = 0u64;
         for shift in (0..64).step_by(7) {
             let [byte] = self.array()?;
@@ -221,7 +236,7 @@ impl<'a> Cursor<'a> {
     /// The number of items in the next block of an array or map; `None` at its end.
     ///
     /// An item takes at least one byte, so a block cannot have more items than there are bytes.
-    pub(super) fn block(&mut self) -> Result<Option<usize>, Malformed> {
+    pub(crate) fn block(&mut self) -> Result<Option<usize>, Malformed> {
         let mut count = self.long()?;
         if count < 0 {
             // The block's size in bytes follows, for readers that skip it.

@@ -14,8 +14,10 @@
 //! What is deliberately absent: any decision by a hash alone (keys, names and texts are compared byte by byte), and any knowledge
 //! of operators that [`Parts`](super::alternatives::Parts) does not name: they are left to plain evaluation.
 //!
-//! Reading order: this file, [`block`], [`build`], [`found`], `predicates`, `fields`, `table`, `hash`.
+//! Reading order: this file, [`block`], [`build`], [`found`], [`scan`] and [`avro`] for events that are not read whole, `predicates`,
+//! `fields`, `table`, `hash`.
 
+mod avro;
 mod block;
 mod build;
 mod fields;
@@ -31,6 +33,7 @@ mod tests;
 
 use std::{fmt, iter, sync::Arc};
 
+use avro::OfAvro;
 use block::{Block, Scratch};
 use build::Row;
 use fields::Fields;
@@ -40,11 +43,13 @@ use projection::Projection;
 use scan::{Addressed, OfScan};
 use table::Table;
 
+pub use avro::AvroProgram;
 pub use scan::Scanner;
 pub use stats::{PartitionStats, Stats};
 
 use super::{Datum, Of, Rule, TooCostly, budget::Bill};
 use crate::{
+    catalog::Shape,
     codec::tape::Unusual,
     domain::{Event, TeamId, TypeSelector},
 };
@@ -290,8 +295,7 @@ impl Index {
         scanner: &mut Scanner,
         found: &mut Vec<&'i Arc<Rule>>,
     ) -> Result<(), Unusual> {
-        let up_to_date = |projection: &&Arc<Projection>| projection.version == self.fields.version();
-        let projection = self.projection.as_ref().filter(up_to_date).ok_or(Unusual)?;
+        let projection = self.projection().ok_or(Unusual)?;
         let (text, Addressed { team, event_type }) = scanner.scan(envelope, projection)?;
         let mut source = OfScan { text, scanner, asked: false };
         let before = found.len();
@@ -301,6 +305,40 @@ impl Index {
             return Err(Unusual);
         }
         Ok(())
+    }
+
+    /// How data of that shape is read for the fields in use, as long as they are these. `None`: it must be read whole.
+    pub fn avro_program(&self, shape: &Shape) -> Option<AvroProgram> {
+        AvroProgram::of(shape, self.projection()?)
+    }
+
+    /// The same as [`Index::matching_json`] for data in Avro. A program that was made for other fields than are in use now is
+    /// [`Unusual`] too.
+    pub fn matching_avro<'i>(
+        &'i self,
+        (team, event_type): (&str, &str),
+        program: &AvroProgram,
+        datum: &[u8],
+        scanner: &mut Scanner,
+        found: &mut Vec<&'i Arc<Rule>>,
+    ) -> Result<(), Unusual> {
+        if self.projection().is_none_or(|projection| projection.version != program.version) {
+            return Err(Unusual);
+        }
+        program.read(datum, scanner)?;
+        let mut source = OfAvro { datum, scanner, asked: false };
+        let before = found.len();
+        self.matching_in(team, event_type, &mut source, &mut Scratch::default(), found);
+        if source.asked {
+            found.truncate(before);
+            return Err(Unusual);
+        }
+        Ok(())
+    }
+
+    /// Of the fields in use, unless they have changed since it was made.
+    fn projection(&self) -> Option<&Projection> {
+        self.projection.as_deref().filter(|projection| projection.version == self.fields.version())
     }
 
     /// The team and type of an event in JSON, its fields left in the scanner: the part of [`Index::matching_json`] that no index

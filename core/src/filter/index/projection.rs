@@ -76,6 +76,10 @@ impl Node {
         &mut self.children[at]
     }
 
+    pub(super) fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.children.iter().map(|child| &*child.name)
+    }
+
     #[inline]
     pub(super) fn find(&self, name: &[u8]) -> Option<&Child> {
         if self.names & name_bit(name) == 0 {

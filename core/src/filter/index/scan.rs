@@ -25,39 +25,46 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Scanner {
     /// By field.
-    slots: Vec<Slot>,
+    pub(super) slots: Vec<Slot>,
     /// Values of arrays.
-    many: Vec<Place>,
-    /// Nodes whose object was met, by [`Scanner::generation`].
-    met: Vec<u32>,
+    pub(super) many: Vec<Place>,
+    /// Objects that were met, by [`Scanner::generation`].
+    pub(super) met: Vec<u32>,
+    /// Texts that do not stand in the event as they are.
+    pub(super) written: String,
     /// Of which event a slot is: nothing needs to be cleared.
-    generation: u32,
+    pub(super) generation: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Slot {
-    generation: u32,
-    is_many: bool,
-    place: Place,
+pub(super) struct Slot {
+    pub generation: u32,
+    pub is_many: bool,
+    pub place: Place,
 }
 
 /// A value: where it stands. Of an array: where its values begin and end among the many.
 #[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    kind: Kind,
-    start: u32,
-    end: u32,
+pub(super) struct Place {
+    pub kind: Kind,
+    pub start: u32,
+    pub end: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     #[default]
     Missing,
     Null,
     False,
     True,
+    /// Digits.
     Number,
+    /// Its bits are the place.
+    Integer,
     Text,
+    /// In [`Scanner::written`].
+    Written,
 }
 
 /// The event's team and type.
@@ -97,16 +104,63 @@ impl Scanner {
             return Err(Unusual);
         }
         let text = str::from_utf8(event).map_err(|_| Unusual)?;
-        self.generation = self.generation.wrapping_add(1);
-        if self.generation == 0 || self.slots.len() < projection.bound || self.met.len() < projection.nodes.len() {
-            self.generation = 1;
-            self.slots = vec![Slot::default(); projection.bound];
-            self.met = vec![0; projection.nodes.len()];
-        }
-        self.many.clear();
+        self.begin(projection.bound, projection.nodes.len());
         let mut reader = Reader { text, bytes: event, at: 0, projection, scanner: self };
         let addressed = reader.envelope()?;
         Ok((text, addressed))
+    }
+
+    /// Forgets the last event and makes room for fields and objects with numbers below these.
+    pub(super) fn begin(&mut self, fields: usize, objects: usize) {
+        self.generation = self.generation.wrapping_add(1);
+        if self.generation == 0 || self.slots.len() < fields || self.met.len() < objects {
+            self.generation = 1;
+            self.slots = vec![Slot::default(); fields.max(self.slots.len())];
+            self.met = vec![0; objects.max(self.met.len())];
+        }
+        self.many.clear();
+        self.written.clear();
+    }
+
+    /// The values of a field, by `scalar`.
+    #[inline]
+    pub(super) fn found<'e>(
+        &self,
+        field: u32,
+        many: &mut Vec<Scalar<'e>>,
+        scalar: impl Fn(Place) -> Option<Scalar<'e>>,
+    ) -> Found<'e> {
+        let slot = self.slots[field as usize];
+        if slot.generation != self.generation {
+            return Found::Missing;
+        }
+        if !slot.is_many {
+            let scalar = scalar(slot.place);
+            let too_heavy = scalar.is_some_and(|scalar| weight(&scalar) > MAX_FIELD_WEIGHT);
+            return if too_heavy { Found::Unclear } else { scalar.map_or(Found::Missing, Found::One) };
+        }
+        let places = &self.many[slot.place.start as usize..slot.place.end as usize];
+        many.extend(places.iter().filter_map(|place| scalar(*place)));
+        if many.iter().map(weight).sum::<usize>() > MAX_FIELD_WEIGHT {
+            many.clear();
+            return Found::Unclear;
+        }
+        match many.len() {
+            0 | 1 => many.pop().map_or(Found::Missing, Found::One),
+            _ => Found::Many,
+        }
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    pub fn integer(integer: i64) -> Place {
+        Place { kind: Kind::Integer, start: (integer as u64 >> 32) as u32, end: integer as u32 }
+    }
+
+    pub fn as_integer(self) -> i64 {
+        (u64::from(self.start) << 32 | u64::from(self.end)) as i64
     }
 }
 
@@ -393,7 +447,7 @@ impl<'e> OfScan<'e, '_> {
     fn scalar(&self, place: Place) -> Option<Scalar<'e>> {
         let text = || &self.text[place.start as usize..place.end as usize];
         match place.kind {
-            Kind::Missing => None,
+            Kind::Missing | Kind::Integer | Kind::Written => None,
             Kind::Null => Some(Scalar::Null),
             Kind::False => Some(Scalar::Boolean(false)),
             Kind::True => Some(Scalar::Boolean(true)),
@@ -405,25 +459,7 @@ impl<'e> OfScan<'e, '_> {
 
 impl<'e> Source<'e> for OfScan<'e, '_> {
     fn find(&mut self, field: u32, many: &mut Vec<Scalar<'e>>) -> Found<'e> {
-        let slot = self.scanner.slots[field as usize];
-        if slot.generation != self.scanner.generation {
-            return Found::Missing;
-        }
-        if !slot.is_many {
-            let scalar = self.scalar(slot.place);
-            let too_heavy = scalar.is_some_and(|scalar| weight(&scalar) > MAX_FIELD_WEIGHT);
-            return if too_heavy { Found::Unclear } else { scalar.map_or(Found::Missing, Found::One) };
-        }
-        let places = &self.scanner.many[slot.place.start as usize..slot.place.end as usize];
-        many.extend(places.iter().filter_map(|place| self.scalar(*place)));
-        if many.iter().map(weight).sum::<usize>() > MAX_FIELD_WEIGHT {
-            many.clear();
-            return Found::Unclear;
-        }
-        match many.len() {
-            0 | 1 => many.pop().map_or(Found::Missing, Found::One),
-            _ => Found::Many,
-        }
+        self.scanner.found(field, many, |place| self.scalar(place))
     }
 
     fn holds(&mut self, _: &Rule) -> bool {
