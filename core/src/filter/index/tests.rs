@@ -417,7 +417,7 @@ fn a_fault_in_any_structure_is_found() {
         });
     }
     // Many bounds are kept in another form.
-    check("a bound of numbers inclusive instead of exclusive", 60, &|block| {
+    check("a bound of numbers inclusive instead of exclusive", 50, &|block| {
         let whole = block.extras.iter().filter(|extra| extra.wide.is_none() && extra.bounds > 0);
         let keys: Vec<usize> =
             whole.flat_map(|extra| extra.keys as usize..(extra.keys + extra.bounds) as usize).collect();
