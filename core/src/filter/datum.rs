@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     Number,
-    budget::{COMPARED, COMPARISON, STEP},
+    budget::{COMPARED, COMPARISON, NUMBER, STEP},
 };
 use crate::{
     codec::tape::{self, Kind, View},
@@ -82,7 +82,7 @@ impl<'a> Datum<'a> for &'a Value {
     }
 
     fn look_units(self) -> usize {
-        self.as_number().map_or(0, |number| number.as_str().len())
+        self.as_number().map_or(0, |number| NUMBER + number.as_str().len())
     }
 
     fn member_units(self, name: &str) -> usize {
@@ -113,7 +113,10 @@ impl<'a> Datum<'a> for View<'a> {
     }
 
     fn look_units(self) -> usize {
-        self.digits()
+        match self.digits() {
+            0 => 0,
+            digits => NUMBER + digits,
+        }
     }
 
     fn member_units(self, name: &str) -> usize {

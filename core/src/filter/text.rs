@@ -6,7 +6,7 @@ use memchr::memmem;
 
 use super::{
     MAX_VERSION, Network, Version, VersionRange, Wildcard,
-    budget::{COMPARED, COMPARISON, LOWERED, READING, SEARCH},
+    budget::{ANY_CASE, COMPARED, COMPARISON, LOWERED, READING, SEARCH, SEARCHED},
     moment::read_time,
     network::read_address,
 };
@@ -106,9 +106,9 @@ impl TextTest {
         match self {
             TextTest::Prefix(text) | TextTest::Suffix(text) => COMPARISON + text.len().min(value.len()) / COMPARED,
             TextTest::PrefixIgnoreCase(text) | TextTest::SuffixIgnoreCase(text) | TextTest::EqualsIgnoreCase(text) => {
-                COMPARISON + units_in_any_case(value, text)
+                COMPARISON + ANY_CASE + units_in_any_case(value, text)
             }
-            TextTest::Contains(text) => SEARCH + value.len() + text.len(),
+            TextTest::Contains(text) => SEARCH + SEARCHED * value.len() + text.len(),
             TextTest::ContainsIgnoreCase(text) => reading.units_lowered() + SEARCH + text.len(),
             TextTest::Wildcard(wildcard) => wildcard.units(value),
             TextTest::Cidr(_) => COMPARISON + if reading.address.is_none() { READING } else { 0 },
@@ -131,14 +131,14 @@ impl<'v> Reading<'v> {
         self.lowered.get_or_insert_with(|| lowered_in_place(self.text))
     }
 
-    /// What it costs at most to make all letters lower, if that is still to be done, and to go through them.
+    /// What it costs at most to make all letters lower, if that is still to be done, and to search them.
     fn units_lowered(&self) -> usize {
         let length = self.text.len();
         match &self.lowered {
-            Some(lowered) => lowered.len(),
-            None if self.text.is_ascii() => length / COMPARED + length,
+            Some(lowered) => SEARCHED * lowered.len(),
+            None if self.text.is_ascii() => length / COMPARED + SEARCHED * length,
             // Lower letters are half as long again at most.
-            None => length * LOWERED + length + length / 2,
+            None => length * LOWERED + SEARCHED * (length + length / 2),
         }
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use memchr::memmem;
 
 use super::{
-    budget::{COMPARED, SEARCH},
+    budget::{COMPARED, SEARCH, SEARCHED},
     text::Needle,
 };
 
@@ -85,7 +85,8 @@ impl Wildcard {
     /// What [`Wildcard::matches`] costs at most: the value is gone through once, with a search for each piece.
     pub(super) fn units(&self, value: &str) -> usize {
         let pieces: usize = self.after_gaps.iter().map(|piece| SEARCH + piece.len()).sum();
-        pieces + self.first.len().min(value.len()) / COMPARED + if self.after_gaps.len() > 1 { value.len() } else { 0 }
+        let searched = if self.after_gaps.len() > 1 { value.len() } else { 0 };
+        pieces + self.first.len().min(value.len()) / COMPARED + SEARCHED * searched
     }
 
     /// What every value begins with and what it ends with, and the pieces between: for engines that look them up.
