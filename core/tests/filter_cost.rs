@@ -133,6 +133,15 @@ fn the_worst_filters_on_the_largest_events() {
         &json!({"a": long("É", LARGEST)}),
     );
 
+    let any_case_whole = operators(&|i| json!({"equals-ignore-case": format!("aaaaa{i}")}));
+    check("all texts in any case on one text", Answered, json!({"a": any_case_whole}), &one_text);
+    let longer = operators(&|i| json!({"prefix": {"equals-ignore-case": format!("{}{i}", "a".repeat(900))}}));
+    check("all beginnings that are longer", Answered, json!({"a": longer}), &json!({"a": vec!["a".repeat(850); 100]}));
+    let parts = format!("1.0.0-0{}", ".0".repeat(120));
+    let long_versions = operators(&|i| json!({"semver": format!(">={parts}.{}", i + 1)}));
+    check("all versions of many parts", Costly, json!({"a": long_versions}), &json!({"a": vec![parts.clone(); 1_000]}));
+    check("all versions of many parts on a few", Answered, json!({"a": long_versions}), &json!({"a": vec![parts; 4]}));
+
     // Many values.
     check("a value on many numbers", Costly, json!({"a": [100]}), &many_numbers);
     check("a value on some numbers", Answered, json!({"a": [100]}), &json!({"a": vec![7; 13_000]}));
@@ -169,9 +178,26 @@ fn the_worst_filters_on_the_largest_events() {
     let mut last = absent.clone();
     last["last"] = json!(["x"]);
     let object = json!({"a": 1});
+    check("many fields of what is no object", Costly, json!({"a": last}), &many_numbers);
     check("many fields on many objects", Costly, json!({"d": last}), &json!({"d": vec![object.clone(); 50_000]}));
     check("many fields on some objects", Answered, json!({"d": last}), &json!({"d": vec![object; 20]}));
     let names = Value::from_iter((0..60).map(|i| (format!("{i:02}{}", "n".repeat(12_000)), json!(1))));
     let asked = json!({format!("61{}", "n".repeat(12_000)): ["x"]});
     check("long names", Answered, asked, &names);
+}
+
+/// A selector is a row of the index, and where a row is left to be tried, all selectors of its subscription are.
+#[test]
+fn selectors_of_one_subscription_are_tried_once() {
+    const SELECTORS: usize = 100;
+    let selector = |i: usize| json!({"type": "*", "filter": {"$or": [{"a": [1000 + i]}, {"b": ["x"]}]}});
+    let events = Value::from_iter((0..SELECTORS).map(selector));
+    let subscription = json!({"team": "acme", "id": "s", "events": events, "destinations": ["d"]});
+    let subscription: Subscription = serde_json::from_value(subscription).expect("a subscription");
+    let rule = Arc::new(Rule::compile(Arc::new(subscription), &Catalog::default()).expect("a valid subscription"));
+    let index = Index::of([rule.clone()]);
+    let (text, mut tape) = (json!({"a": vec![7; 1_500]}).to_string(), Tape::new());
+    let Ok(datum) = tape.read_json(text.as_bytes()) else { panic!("unusual JSON") };
+    let found = index.matching_within(&rule.subscription.team, "some.type", datum);
+    assert!(found.is_ok_and(|found| found.is_empty()));
 }

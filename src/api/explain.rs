@@ -109,7 +109,10 @@ fn answer(event: &Event, rule: &Rule, catalog: &Catalog) -> Value {
         Ok(matches) => matches,
         // To find what held and what did not would cost no less.
         Err(costly) => {
-            let verdict = format!("the matcher sets the event aside ({}): {costly}", Reason::FilterTooCostly);
+            let verdict = format!(
+                "tried alone ({}): {costly}; the matcher sets such an event aside unless its index knows the answer",
+                Reason::FilterTooCostly
+            );
             return json!({"matches": null, "verdict": verdict, "type": event.event_type, "selectors": []});
         }
     };

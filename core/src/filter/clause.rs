@@ -51,6 +51,8 @@ pub(super) struct Choice {
     /// The conditions of those that ask for the same field and nothing else, as one condition: its values are gone through once
     /// for all of them.
     pub together: Box<[(Box<str>, Alternatives)]>,
+    /// The places of those that are not among the conditions tried together.
+    apart: Box<[usize]>,
 }
 
 /// A condition on one field.
@@ -198,14 +200,16 @@ impl Choice {
         }
         fields.retain(|(_, same)| same.len() > 1);
         let union = |(field, same): (&str, Vec<&Alternatives>)| (field.into(), Alternatives::union(same.into_iter()));
-        let together = fields.into_iter().map(union).collect();
-        Choice { several, together }
+        let together: Box<[(Box<str>, Alternatives)]> = fields.into_iter().map(union).collect();
+        let among = |leaf: &Leaf| together.iter().any(|(field, _)| *field == leaf.field);
+        let is_apart = |(_, branch): &(usize, &Branch)| !branch.alone().is_some_and(among);
+        let apart = several.iter().enumerate().filter(is_apart).map(|(place, _)| place).collect();
+        Choice { several, together, apart }
     }
 
     /// Those that are not among the conditions tried together.
     pub fn apart(&self) -> impl Iterator<Item = &Branch> {
-        let among = |leaf: &Leaf| self.together.iter().any(|(field, _)| *field == leaf.field);
-        self.several.iter().filter(move |branch| !branch.alone().is_some_and(among))
+        self.apart.iter().map(|place| &self.several[*place])
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Budget, Clause, Datum, Fault, Faults, Of, Path, SelectorExplanation, TooCostly, selection};
+use super::{
+    Budget, Clause, Datum, Fault, Faults, MAX_EVENT_COST, Of, Path, SelectorExplanation, TooCostly, selection,
+};
 use crate::{
     catalog::Catalog,
     domain::{Event, EventSelector, Subscription, TypeSelector, notification::destination_hash},
@@ -73,23 +75,24 @@ impl Rule {
     /// The same as [`Rule::matches`] within a [`Budget`] for each filter.
     pub fn matches_within(&self, event: &Event) -> Result<bool, TooCostly> {
         let of_team = self.subscription.team == event.team;
-        let holds = || self.holds_within(&event.event_type, Of { datum: &event.data, event }, &mut 0);
+        let mut left = MAX_EVENT_COST;
+        let mut holds = || self.holds_within(&event.event_type, Of { datum: &event.data, event }, &mut left);
         if of_team { holds() } else { Ok(false) }
     }
 
-    /// The same as [`Rule::holds`] within a [`Budget`] for each filter; adds to `spent` what they cost.
+    /// The same as [`Rule::holds`] within a [`Budget`] for each filter; takes what they cost from what is `left` for all.
     pub(super) fn holds_within<'a>(
         &self,
         event_type: &str,
         data: impl Datum<'a>,
-        spent: &mut u32,
+        left: &mut u32,
     ) -> Result<bool, TooCostly> {
+        let too_costly = |bound| TooCostly { subscription: Some(self.subscription.id.clone()), bound };
         for clause in self.clauses.iter().filter(|clause| clause.event_type.covers(event_type)) {
             let mut budget = Budget::new();
-            let matches = clause.matches_within(data, &mut budget);
-            *spent = spent.saturating_add(budget.spent());
-            let subscription = || Some(self.subscription.id.clone());
-            if matches.map_err(|too_costly| TooCostly { subscription: subscription(), ..too_costly })? {
+            let matches = clause.matches_within(data, &mut budget).map_err(|costly| too_costly(costly.bound))?;
+            *left = left.checked_sub(budget.spent()).ok_or_else(|| too_costly(MAX_EVENT_COST))?;
+            if matches {
                 return Ok(true);
             }
         }

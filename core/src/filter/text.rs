@@ -6,7 +6,7 @@ use memchr::memmem;
 
 use super::{
     MAX_VERSION, Network, Version, VersionRange, Wildcard,
-    budget::{ANY_CASE, COMPARED, COMPARISON, LOWERED, READING, SEARCH, SEARCHED},
+    budget::{ANY_CASE, COMPARED, COMPARISON, LOWERED, LOWERED_ASCII, PLAIN_VERSION, READING, SEARCH, SEARCHED},
     moment::read_time,
     network::read_address,
 };
@@ -113,8 +113,12 @@ impl TextTest {
             TextTest::Wildcard(wildcard) => wildcard.units(value),
             TextTest::Cidr(_) => COMPARISON + if reading.address.is_none() { READING } else { 0 },
             TextTest::Semver(_) => {
-                let read = if reading.version.is_none() { READING } else { 0 };
-                read + 2 * (COMPARISON + value.len().min(MAX_VERSION) / COMPARED)
+                let parts = match value.len().min(MAX_VERSION) {
+                    length @ ..=PLAIN_VERSION => length / COMPARED,
+                    length => COMPARISON * length,
+                };
+                let read = if reading.version.is_none() { READING + parts } else { 0 };
+                read + 2 * (COMPARISON + parts)
             }
         }
     }
@@ -138,7 +142,10 @@ impl<'v> Reading<'v> {
             Some(lowered) => SEARCHED * lowered.len(),
             None if self.text.is_ascii() => length / COMPARED + SEARCHED * length,
             // Lower letters are half as long again at most.
-            None => length * LOWERED + SEARCHED * (length + length / 2),
+            None => {
+                let beyond = self.text.bytes().filter(|byte| !byte.is_ascii()).count();
+                beyond * LOWERED + (length - beyond) * LOWERED_ASCII + SEARCHED * (length + length / 2)
+            }
         }
     }
 
@@ -169,6 +176,8 @@ fn contains(value: &str, text: &str) -> bool {
 fn begins_in_any_case(value: &str, text: &str) -> bool {
     match value.as_bytes().get(..text.len()) {
         Some(beginning) if beginning.is_ascii() => beginning.eq_ignore_ascii_case(text.as_bytes()),
+        // No letter of it gets longer.
+        None if value.is_ascii() => false,
         _ => begins(value.chars().map(lower), text.chars()),
     }
 }
@@ -176,16 +185,17 @@ fn begins_in_any_case(value: &str, text: &str) -> bool {
 fn ends_in_any_case(value: &str, text: &str) -> bool {
     match value.len().checked_sub(text.len()).map(|at| &value.as_bytes()[at..]) {
         Some(end) if end.is_ascii() => end.eq_ignore_ascii_case(text.as_bytes()),
+        None if value.is_ascii() => false,
         _ => begins(value.chars().rev().map(lower), text.chars().rev()),
     }
 }
 
 fn equals_in_any_case(value: &str, text: &str) -> bool {
-    if value.is_ascii() {
-        return value.eq_ignore_ascii_case(text);
-    }
     // No letter takes more than so many times the bytes of its lower case.
-    value.len() <= MOST_BYTES * text.len() && value.chars().map(lower).eq(text.chars())
+    if value.len() > MOST_BYTES * text.len() {
+        return false;
+    }
+    if value.is_ascii() { value.eq_ignore_ascii_case(text) } else { value.chars().map(lower).eq(text.chars()) }
 }
 
 /// The longest character, in bytes.

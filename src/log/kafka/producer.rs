@@ -253,19 +253,25 @@ impl Plain {
         if let Err(error) = &done
             && !matches!(error, LogError::Refused(_) | LogError::UnknownTopic(_))
         {
-            self.replace(&producer, error)?;
+            self.replace(&producer, error);
         }
         done
     }
 
     /// Those who still wait for the old one keep it until their own time is up.
-    fn replace(&self, old: &Arc<ThreadedProducer<Reports>>, error: &LogError) -> Result<(), LogError> {
+    fn replace(&self, old: &Arc<ThreadedProducer<Reports>>, error: &LogError) {
         let mut current = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
-        if Arc::ptr_eq(&current, old) {
-            tracing::warn!("a producer is replaced by a new one: {error}");
-            *current = Arc::new(create(&self.settings.idempotent())?);
+        if !Arc::ptr_eq(&current, old) {
+            return;
         }
-        Ok(())
+        match create(&self.settings.idempotent()) {
+            Ok(new) => {
+                tracing::warn!("a producer is replaced by a new one: {error}");
+                *current = Arc::new(new);
+            }
+            // The next append that fails tries it again.
+            Err(why) => tracing::warn!("a producer could not be replaced: {why}"),
+        }
     }
 }
 

@@ -24,7 +24,8 @@ pub struct KafkaSettings {
 
 /// Defaults that `properties` may change, by librdkafka's names: first those of every client.
 const CLIENT_DEFAULTS: &[(&str, &str)] = &[
-    // Longest pause between tries to connect. With the default of 10 s a cluster that is back is found as much later.
+    // Longest pause between tries to connect. With the default of 10 s a cluster that is back is found as much later. Left out
+    // where the operator sets the shortest pause, which librdkafka takes no longer than this one.
     ("reconnect.backoff.max.ms", "1000"),
 ];
 
@@ -98,6 +99,10 @@ impl KafkaSettings {
             config.create_native_config().map_err(refused_property)?;
         }
         let (transaction, message) = (self.transaction_timeout(), self.message_timeout());
+        if message.is_zero() || self.properties.contains_key("delivery.timeout.ms") {
+            let why = "must be above 0, and goes by this name alone: appends are given up by it";
+            return Err(LogError::Refused(format!("kafka property message.timeout.ms {why}")));
+        }
         if message >= transaction {
             return Err(LogError::Refused(format!(
                 "kafka property message.timeout.ms is {} and must be below transaction.timeout.ms, {}",
@@ -201,7 +206,9 @@ impl KafkaSettings {
 
     fn base(&self, defaults: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
-        for (key, value) in CLIENT_DEFAULTS.iter().chain(defaults) {
+        let pauses_of_theirs = self.properties.contains_key("reconnect.backoff.ms");
+        let of_client = CLIENT_DEFAULTS.iter().filter(|_| !pauses_of_theirs);
+        for (key, value) in of_client.chain(defaults) {
             config.set(*key, *value);
         }
         config.set("client.id", &self.client_id);
@@ -240,6 +247,7 @@ mod tests {
         assert_eq!(check(&[("linger.ms", "1"), ("compression.type", "zstd")]), Ok(()));
         assert_eq!(check(&[("security.protocol", "SASL_SSL"), ("sasl.password", "s3cret")]), Ok(()));
         assert_eq!(check(&[("client.id", "shop"), ("client.rack", "eu-1a")]), Ok(()));
+        assert_eq!(check(&[("reconnect.backoff.ms", "2000")]), Ok(()));
         for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] {
             assert_eq!(check(&[("security.protocol", "SASL_SSL"), ("sasl.mechanism", mechanism)]), Ok(()));
         }
@@ -248,6 +256,8 @@ mod tests {
             (("transactional.id", "mine"), "transactional.id is set by Tidings"),
             (("no.such.property", "1"), "no.such.property"),
             (("session.timeout.ms", "soon"), "session.timeout.ms"),
+            (("message.timeout.ms", "0"), "must be above 0"),
+            (("delivery.timeout.ms", "5000"), "goes by this name alone"),
             (("message.timeout.ms", "20000"), "must be below transaction.timeout.ms, 15000"),
         ] {
             let refusal = check(&[properties]).expect_err(properties.0);

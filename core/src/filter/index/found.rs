@@ -32,13 +32,19 @@ pub struct OfDatum<'i, 't, D> {
     pub data: D,
     /// Who pays for plain evaluation; `None`: nobody asks.
     pub bill: Option<&'t mut Bill>,
+    /// What arrays on the way to fields may still weigh: [`MAX_WAYS_WEIGHT`] at first, for all fields together.
+    pub ways: usize,
 }
+
+/// The most that arrays on the way to fields may weigh together. The same array may be on the way to many fields, and is gone through
+/// for each of them.
+pub const MAX_WAYS_WEIGHT: usize = 4 * MAX_FIELD_WEIGHT;
 
 // === impl OfDatum ===
 
 impl<'a, D: Datum<'a>> Source<'a> for OfDatum<'_, '_, D> {
     fn find(&mut self, field: u32, many: &mut Vec<Scalar<'a>>) -> Found<'a> {
-        find(self.data, self.fields.path(field), many)
+        find(self.data, self.fields.path(field), many, &mut self.ways)
     }
 
     fn holds(&mut self, rule: &Rule) -> bool {
@@ -49,14 +55,14 @@ impl<'a, D: Datum<'a>> Source<'a> for OfDatum<'_, '_, D> {
     }
 }
 
-fn find<'a, D: Datum<'a>>(data: D, path: &FieldPath, many: &mut Vec<Scalar<'a>>) -> Found<'a> {
+fn find<'a, D: Datum<'a>>(data: D, path: &FieldPath, many: &mut Vec<Scalar<'a>>, ways: &mut usize) -> Found<'a> {
     let Some((last, way)) = path.split_last() else { return Found::Missing };
     let mut object = data;
     for name in way {
         let Some(value) = object.member(name) else { return Found::Missing };
         object = match value.look() {
             Look::Object => value,
-            Look::Array(_) => match only_object(value) {
+            Look::Array(_) => match only_object(value, ways) {
                 Objects::None => return Found::Missing,
                 Objects::One(object) => object,
                 Objects::Several => return Found::Unclear,
@@ -86,17 +92,23 @@ fn find<'a, D: Datum<'a>>(data: D, path: &FieldPath, many: &mut Vec<Scalar<'a>>)
 /// An array stands for its elements, those of inner arrays too; objects among them are no values. False if they weigh too much.
 fn flatten<'a>(value: impl Datum<'a>, many: &mut Vec<Scalar<'a>>, left: &mut usize) -> bool {
     match Scalar::of(value.look()) {
-        Ok(scalar) => match left.checked_sub(weight(&scalar)) {
-            Some(still) => {
-                *left = still;
-                many.push(scalar);
-                true
-            }
-            None => false,
-        },
-        Err(Look::Array(mut elements)) => elements.all(|element| flatten(element, many, left)),
-        Err(_) => true,
+        Ok(scalar) => {
+            many.push(scalar);
+            take(left, weight(&scalar))
+        }
+        // What is no value is looked at all the same.
+        Err(Look::Array(mut elements)) => {
+            take(left, VALUE_WEIGHT) && elements.all(|element| flatten(element, many, left))
+        }
+        Err(_) => take(left, VALUE_WEIGHT),
     }
+}
+
+/// Whether there was so much left.
+fn take(left: &mut usize, weight: usize) -> bool {
+    let still = left.checked_sub(weight);
+    *left = still.unwrap_or(0);
+    still.is_some()
 }
 
 /// In bytes, as [`MAX_FIELD_WEIGHT`] counts.
@@ -114,13 +126,17 @@ enum Objects<D> {
     Several,
 }
 
-fn only_object<'a, D: Datum<'a>>(value: D) -> Objects<D> {
+/// Of too many elements nobody says more than that they are several.
+fn only_object<'a, D: Datum<'a>>(value: D, left: &mut usize) -> Objects<D> {
+    if !take(left, VALUE_WEIGHT) {
+        return Objects::Several;
+    }
     match value.look() {
         Look::Object => Objects::One(value),
         Look::Array(elements) => {
             let mut seen = Objects::None;
             for element in elements {
-                seen = match (seen, only_object(element)) {
+                seen = match (seen, only_object(element, left)) {
                     (seen, Objects::None) => seen,
                     (Objects::None, found) => found,
                     _ => return Objects::Several,

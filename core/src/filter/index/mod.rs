@@ -37,7 +37,7 @@ use avro::OfAvro;
 use block::{Block, Scratch};
 use build::Row;
 use fields::Fields;
-use found::{OfDatum, Source};
+use found::{MAX_WAYS_WEIGHT, OfDatum, Source};
 use hash::hash;
 use projection::Projection;
 use scan::{Addressed, OfScan};
@@ -269,7 +269,7 @@ impl Index {
     /// The same for an event whose data is elsewhere; what asks for its time or attributes needs it [there](Of) too.
     pub fn matching_data<'a>(&self, team: &TeamId, event_type: &str, data: impl Datum<'a>) -> Vec<&Arc<Rule>> {
         let mut found = Vec::new();
-        let mut source = OfDatum { fields: &self.fields, event_type, data, bill: None };
+        let mut source = OfDatum { fields: &self.fields, event_type, data, bill: None, ways: MAX_WAYS_WEIGHT };
         self.matching_in(team.as_str(), event_type, &mut source, &mut Scratch::default(), &mut found);
         found
     }
@@ -282,7 +282,8 @@ impl Index {
         data: impl Datum<'a>,
     ) -> Result<Vec<&Arc<Rule>>, TooCostly> {
         let (mut found, mut bill) = (Vec::new(), Bill::new());
-        let mut source = OfDatum { fields: &self.fields, event_type, data, bill: Some(&mut bill) };
+        let mut source =
+            OfDatum { fields: &self.fields, event_type, data, bill: Some(&mut bill), ways: MAX_WAYS_WEIGHT };
         self.matching_in(team.as_str(), event_type, &mut source, &mut Scratch::default(), &mut found);
         bill.or(found)
     }

@@ -475,7 +475,7 @@ fn texts_of_one_hash_are_told_apart() {
         let mut found = Vec::new();
         let fields = index.fields.clone();
         let data = json!({"text": text});
-        let mut source = OfDatum { fields: &fields, event_type: "any", data: &data, bill: None };
+        let mut source = OfDatum { fields: &fields, event_type: "any", data: &data, bill: None, ways: MAX_WAYS_WEIGHT };
         block.matching(&[], &mut source, &mut Scratch::default(), &mut found);
         assert_eq!(found.len(), 1, "{text}");
         assert!(found[0].matches(&Event { data: data.clone(), ..event(chance) }), "{text}");
