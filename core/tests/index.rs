@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -24,6 +25,9 @@ use tidings_core::{
 };
 
 type Rules = BTreeMap<String, Arc<Rule>>;
+
+/// How long the writer waits for a reader, now and then.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Two clauses of one field, for a type and for any: who sees one of them sees half a subscription.
 fn rule(team: usize, number: usize, colour: usize, catalog: &Catalog) -> Arc<Rule> {
@@ -114,6 +118,11 @@ fn readers_see_whole_versions_while_a_writer_changes_the_index() {
                 index.settle();
             }
             *published.lock().unwrap() = (index.clone(), rules.clone());
+            // On a busy machine the writer would be done before anybody has read.
+            let (before, give_up) = (reads.load(Ordering::Relaxed), Instant::now() + PATIENCE);
+            while change % 20 == 0 && reads.load(Ordering::Relaxed) == before && Instant::now() < give_up {
+                thread::yield_now();
+            }
         }
         done.store(true, Ordering::Relaxed);
     });
@@ -183,6 +192,12 @@ fn a_directory_matches_as_of_the_version_that_it_says() {
                 directory.settle();
             }
             *published.lock().unwrap() = directory.clone();
+            // On a busy machine the writer would be done before anybody has read.
+            let seen = || versions.lock().unwrap().contains(&(i + 1));
+            let give_up = Instant::now() + PATIENCE;
+            while i % 100 == 0 && !seen() && Instant::now() < give_up {
+                thread::yield_now();
+            }
         }
         done.store(true, Ordering::Release);
     });
