@@ -319,12 +319,7 @@ impl Directory {
         self.index.matching(event)
     }
 
-    /// The same for an event whose data is elsewhere.
-    pub fn matching_data<'a>(&self, team: &TeamId, event_type: &str, data: impl Datum<'a>) -> Vec<&Arc<Rule>> {
-        self.index.matching_data(team, event_type, data)
-    }
-
-    /// The same for who must not wait: no filter may cost more than its [budget](crate::filter::Budget).
+    /// The same for an event whose data is elsewhere, and for who must not wait: no filter may cost more than its [budget](crate::filter::Budget).
     pub fn matching_within<'a>(
         &self,
         team: &TeamId,
