@@ -68,7 +68,7 @@ struct Post {
 }
 
 /// Records in one transaction: that of `match.batch_records`.
-const BATCH_RECORDS: usize = 5_000;
+pub const BATCH_RECORDS: usize = 5_000;
 /// Partitions of the deliveries, as the product's.
 const PARTITIONS: u32 = 12;
 const REQUEST_WITHIN: Duration = Duration::from_secs(10);
