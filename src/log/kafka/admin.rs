@@ -71,8 +71,15 @@ impl Cluster {
         unknown.iter().try_for_each(|topic| self.check_topic(topic))
     }
 
+    /// A question of somebody's own.
+    pub(super) fn ask<T>(&self, question: impl FnOnce(&BaseConsumer<Quiet>) -> T) -> T {
+        let answer = question(&self.query);
+        serve(&self.query);
+        answer
+    }
+
     pub(super) fn check_topic(&self, topic: &Arc<str>) -> Result<(), LogError> {
-        match self.partitions(topic)? {
+        match self.partitions(topic, REQUEST_TIMEOUT)? {
             Some(_) => {
                 self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.clone());
                 Ok(())
@@ -82,11 +89,9 @@ impl Cluster {
     }
 
     /// How many partitions a topic has; `None` if it does not exist.
-    fn partitions(&self, topic: &str) -> Result<Option<u32>, LogError> {
+    fn partitions(&self, topic: &str, time: Duration) -> Result<Option<u32>, LogError> {
         let doing = format!("asking about topic {topic}");
-        let metadata = self.query.fetch_metadata(Some(topic), REQUEST_TIMEOUT).map_err(|e| log_error(&doing, e));
-        serve(&self.query);
-        let metadata = metadata?;
+        let metadata = self.ask(|query| query.fetch_metadata(Some(topic), time)).map_err(|e| log_error(&doing, e))?;
         let Some(found) = metadata.topics().iter().find(|t| t.name() == topic) else { return Ok(None) };
         match found.error() {
             None => Ok(Some(found.partitions().len() as u32)),
@@ -96,8 +101,7 @@ impl Cluster {
     }
 
     pub(super) fn topic_names(&self) -> Result<Vec<Arc<str>>, LogError> {
-        let metadata = self.query.fetch_metadata(None, REQUEST_TIMEOUT);
-        serve(&self.query);
+        let metadata = self.ask(|query| query.fetch_metadata(None, REQUEST_TIMEOUT));
         let metadata = metadata.map_err(|error| log_error("asking for the list of topics", error))?;
         Ok(metadata.topics().iter().map(|topic| topic.name().into()).collect())
     }
@@ -108,15 +112,14 @@ impl Cluster {
     }
 
     pub(super) fn bounds_within(&self, partition: &TopicPartition, time: Duration) -> Result<Bounds, LogError> {
-        match self.partitions(&partition.topic)? {
+        match self.partitions(&partition.topic, time)? {
             None => return Err(LogError::UnknownTopic(partition.topic.to_string())),
             Some(count) if partition.partition >= count => {
                 return Err(LogError::Refused(format!("partition {partition}: the topic has {count}")));
             }
             Some(_) => {}
         }
-        let found = self.query.fetch_watermarks(&partition.topic, partition.partition as i32, time);
-        serve(&self.query);
+        let found = self.ask(|query| query.fetch_watermarks(&partition.topic, partition.partition as i32, time));
         let (start, end) = found.map_err(|e| log_error(&format!("asking for the bounds of {partition}"), e))?;
         Ok(Bounds { start, end })
     }
@@ -142,7 +145,9 @@ impl Cluster {
     }
 
     pub(super) fn committed(&self, group: &str, topic: &str) -> Result<Offsets, LogError> {
-        let Some(count) = self.partitions(topic)? else { return Err(LogError::UnknownTopic(topic.into())) };
+        let Some(count) = self.partitions(topic, REQUEST_TIMEOUT)? else {
+            return Err(LogError::UnknownTopic(topic.into()));
+        };
         let topic: Arc<str> = topic.into();
         let all: Vec<_> = (0..count).map(|partition| TopicPartition { topic: topic.clone(), partition }).collect();
         let client = self.group_client(group)?;
@@ -166,7 +171,7 @@ impl Cluster {
         let mut found = Vec::new();
         for name in names {
             let (cluster, topic) = (self.clone(), name.clone());
-            if let Some(partitions) = blocking(move || cluster.partitions(&topic)).await? {
+            if let Some(partitions) = blocking(move || cluster.partitions(&topic, REQUEST_TIMEOUT)).await? {
                 found.push(TopicState { name: name.clone(), partitions, settings: Vec::new() });
             }
         }

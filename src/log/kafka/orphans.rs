@@ -7,12 +7,16 @@
 //!
 //! So whoever has been assigned something, be it nothing, looks a little later whether all partitions have an owner. If not, a visitor
 //! joins the group and leaves it: each of the two makes it divide all partitions anew. The visitor reads nothing and commits nothing.
+//!
+//! Looking is for a thread and a connection of their own: on the member's connection a question waits its turn behind fetches, each of
+//! which the broker holds for half a second where there is nothing to read.
 
 use std::{
     collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, TryRecvError, channel},
     },
     thread,
     time::{Duration, Instant},
@@ -47,6 +51,8 @@ const STABLE: &str = "Stable";
 #[derive(Debug, Default)]
 pub(super) struct Orphans {
     look_at: Option<Instant>,
+    /// A look that is under way.
+    answer: Option<Receiver<KafkaResult<Option<usize>>>>,
     looks: u32,
 }
 
@@ -59,42 +65,64 @@ struct Visit {
 
 impl Orphans {
     pub(super) fn look_soon(&mut self) {
-        *self = Orphans { look_at: Some(Instant::now() + LOOK_AFTER), looks: 0 };
+        self.look_after(LOOK_AFTER, 0);
+    }
+
+    fn look_after(&mut self, pause: Duration, looks: u32) {
+        *self = Orphans { look_at: Some(Instant::now() + pause), answer: None, looks };
     }
 }
 
 // === impl Worker ===
 
 impl Worker {
-    /// Looks, when it is time, until every partition has an owner.
+    /// Looks, when it is time, until every partition has an owner. Waits for nothing.
     pub(super) fn look_for_orphans(&mut self) {
-        if self.orphans.look_at.take_if(|at| *at <= Instant::now()).is_none() {
-            return;
+        if self.orphans.look_at.take_if(|at| *at <= Instant::now()).is_some() {
+            if self.revoking.is_some() || self.assigning.is_some() {
+                return self.orphans.look_soon();
+            }
+            self.orphans.answer = look(self.cluster.clone(), self.group.clone());
+            if self.orphans.answer.is_none() {
+                self.orphans.look_soon();
+            }
         }
-        if self.revoking.is_some() || self.assigning.is_some() {
-            return self.orphans.look_soon();
-        }
-        match ownerless(&self.consumer, &self.group) {
-            Ok(Some(0)) => {}
-            Ok(Some(count)) if self.orphans.looks + 1 >= LOOKS => {
+        let Some(answer) = &self.orphans.answer else { return };
+        match answer.try_recv() {
+            Err(TryRecvError::Empty) => {}
+            Ok(Ok(Some(0))) => self.orphans.answer = None,
+            Ok(Ok(Some(count))) if self.orphans.looks + 1 >= LOOKS => {
                 tracing::warn!(
                     group = self.group.name,
                     partitions = count,
                     "partitions without an owner in a stable group: a visitor makes it divide them again"
                 );
                 visit(self.cluster.clone(), self.group.clone());
-                self.orphans = Orphans { look_at: Some(Instant::now() + AFTER_VISIT), looks: 0 };
+                self.orphans.look_after(AFTER_VISIT, 0);
             }
-            Ok(Some(_)) => {
-                self.orphans.look_at = Some(Instant::now() + LOOK_AFTER);
-                self.orphans.looks += 1;
-            }
+            Ok(Ok(Some(_))) => self.orphans.look_after(LOOK_AFTER, self.orphans.looks + 1),
             // It is dividing them just now, or cannot say.
-            Ok(None) => self.orphans.look_soon(),
-            Err(error) => {
+            Ok(Ok(None)) | Err(TryRecvError::Disconnected) => self.orphans.look_soon(),
+            Ok(Err(error)) => {
                 tracing::debug!(group = self.group.name, "asking who owns what: {error}");
                 self.orphans.look_soon();
             }
+        }
+    }
+}
+
+/// Looks on a thread of its own; `None` if there can be none.
+fn look(cluster: Arc<Cluster>, group: Group) -> Option<Receiver<KafkaResult<Option<usize>>>> {
+    let (answer, answered) = channel();
+    let looking = move || {
+        // Nobody asks any more if something has been assigned meanwhile: then there will be another look.
+        answer.send(cluster.ask(|client| ownerless(client, &group))).ok();
+    };
+    match thread::Builder::new().name("kafka owners".to_owned()).spawn(looking) {
+        Ok(_) => Some(answered),
+        Err(error) => {
+            tracing::warn!("starting a thread: {error}");
+            None
         }
     }
 }
