@@ -109,6 +109,19 @@ pub trait Member: Send + 'static {
     /// Not cancel safe: await it to its end.
     fn commit(&mut self, outputs: Vec<Output>, offsets: Offsets) -> impl Future<Output = Result<(), LogError>> + Send;
 
+    /// [Commits](Member::commit), and may give the next records to `ahead` meanwhile, at most once: those that [`Member::next`]
+    /// would have given afterwards. They are void after every error but [`LogError::Unavailable`], and if the answer is `false`: then
+    /// they come again.
+    fn commit_ahead(
+        &mut self,
+        outputs: Vec<Output>,
+        offsets: Offsets,
+        ahead: impl FnOnce(Vec<Record>) + Send,
+    ) -> impl Future<Output = Result<bool, LogError>> + Send {
+        drop(ahead);
+        async { self.commit(outputs, offsets).await.map(|()| true) }
+    }
+
     /// Gives up partitions named by [`Input::Revoking`].
     fn release(&mut self, partitions: &[TopicPartition]) -> impl Future<Output = Result<(), LogError>> + Send;
 

@@ -1,4 +1,5 @@
-//! The matcher's loop: reads a batch, lets `tidings_core::matcher` decide, commits what it says.
+//! The matcher's loop: reads a batch, lets `tidings_core::matcher` decide, commits what it says. While that is committed, the next batch
+//! is matched, if it is there.
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,6 +36,8 @@ const BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// A log that has failed for this long makes the process not ready.
 const UNREADY_AFTER: Duration = Duration::from_secs(30);
+/// What was matched longer ago than this and could not be committed is matched again, if the directory has changed since.
+const STALE_AFTER: Duration = Duration::from_millis(100);
 /// A schema that takes longer pauses the partitions. Before, the group is none the wiser.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
 
@@ -87,6 +90,7 @@ impl<L: Log> MatcherRole<L> {
         stop: &mut Stop,
     ) -> Result<Ended, RoleError> {
         let mut matcher = Matcher::new(self.options.clone());
+        let mut hand = Hand::default();
         loop {
             let input = tokio::select! {
                 biased;
@@ -95,14 +99,16 @@ impl<L: Log> MatcherRole<L> {
                     self.read_also(member, topics, patience, stop).await?;
                     continue;
                 }
+                () = std::future::ready(()), if !hand.is_empty() => {
+                    if let Some(error) = self.batch(member, &mut matcher, &mut hand, patience, stop).await? {
+                        return Ok(Ended::Refused(error));
+                    }
+                    continue;
+                }
                 input = member.next() => input,
             };
             match input {
-                Ok(Input::Records(records)) => {
-                    if let Some(error) = self.batch(member, &mut matcher, records, patience, stop).await? {
-                        return Ok(Ended::Refused(error));
-                    }
-                }
+                Ok(Input::Records(records)) => hand.rest = records,
                 Ok(Input::Assigned(partitions)) => {
                     matcher.forget();
                     let partitions: Vec<_> = partitions.into_iter().map(|(partition, _)| partition).collect();
@@ -157,48 +163,91 @@ impl<L: Log> MatcherRole<L> {
         Ok(())
     }
 
-    /// Commits records as one batch or several, each against the newest snapshot of its time. Answers with the error
-    /// of a log that will not take them as they are.
+    /// Commits one batch of what is in hand, matched against the newest snapshot of its time, and matches the next meanwhile.
+    /// Answers with the error of a log that will not take it as it is.
     async fn batch(
-        &mut self,
+        &self,
         member: &mut L::Member,
         matcher: &mut Matcher,
-        mut records: Vec<Record>,
+        hand: &mut Hand,
         patience: &mut Patience,
         stop: &mut Stop,
     ) -> Result<Option<LogError>, RoleError> {
-        while !records.is_empty() {
-            let started = Instant::now();
-            let directory = self.view.current().ok_or(RoleError::NoDirectory)?;
-            let mut batch = matcher.step(&records, &directory, self.schemas.decoder());
-            if let (0, Some(schema)) = (batch.taken, batch.needs) {
-                if !self.learn(schema, member, matcher, &mut records, patience, stop).await? {
+        if hand.matched.as_ref().is_some_and(|matched| self.is_stale(matched)) {
+            matcher.forget();
+            hand.unmatch();
+        }
+        if hand.matched.is_none()
+            && let Some(schema) = self.match_rest(matcher, hand)?
+        {
+            if !self.learn(schema, member, matcher, &mut hand.rest, patience, stop).await? {
+                hand.clear();
+            }
+            return Ok(None);
+        }
+        let Some(mut matched) = hand.matched.take() else { return Ok(None) };
+        self.seam.tamper(&mut matched.batch);
+        let mut outcome = Ok(None);
+        let (outputs, offsets) = (matched.batch.outputs.clone(), matched.batch.offsets.clone());
+        let mut done = if hand.rest.is_empty() {
+            let ahead = |records| {
+                hand.rest = records;
+                // A schema that is missing is waited for afterwards.
+                outcome = self.match_rest(matcher, hand);
+            };
+            member.commit_ahead(outputs, offsets, ahead).await
+        } else {
+            member.commit(outputs, offsets).await.map(|()| true)
+        };
+        outcome?;
+        loop {
+            match done {
+                Ok(stands) => {
+                    if !stands {
+                        matcher.forget();
+                        hand.clear();
+                    }
+                    break;
+                }
+                Err(LogError::Unavailable(why)) if !stop.is_ordered() => {
+                    patience.wait(&LogError::Unavailable(why), stop).await;
+                    let (outputs, offsets) = (matched.batch.outputs.clone(), matched.batch.offsets.clone());
+                    done = member.commit(outputs, offsets).await.map(|()| true);
+                }
+                // The same records come again from the committed offsets on.
+                Err(LogError::Aborted(why)) | Err(LogError::Unavailable(why)) => {
+                    matcher.forget();
+                    hand.clear();
+                    facts::commit_aborted(ROLE, &why);
                     return Ok(None);
                 }
-                continue;
+                Err(LogError::Fenced(why)) => return Err(LogError::Fenced(why).into()),
+                Err(error) => return Ok(Some(error)),
             }
-            self.seam.tamper(&mut batch);
-            loop {
-                match member.commit(batch.outputs.clone(), batch.offsets.clone()).await {
-                    Ok(()) => break,
-                    Err(LogError::Unavailable(why)) if !stop.is_ordered() => {
-                        patience.wait(&LogError::Unavailable(why), stop).await;
-                    }
-                    // The same records come again from the committed offsets on.
-                    Err(LogError::Aborted(why)) | Err(LogError::Unavailable(why)) => {
-                        matcher.forget();
-                        facts::commit_aborted(ROLE, &why);
-                        return Ok(None);
-                    }
-                    Err(LogError::Fenced(why)) => return Err(LogError::Fenced(why).into()),
-                    Err(error) => return Ok(Some(error)),
-                }
-            }
-            patience.served();
-            state_facts(&batch, &records[..batch.taken], directory.version(), started.elapsed());
-            records.drain(..batch.taken);
         }
+        patience.served();
+        state_facts(&matched);
         Ok(None)
+    }
+
+    /// Matches what is in hand, as much of it as makes one batch. Answers with the schema without which nothing can be.
+    fn match_rest(&self, matcher: &mut Matcher, hand: &mut Hand) -> Result<Option<SchemaRef>, RoleError> {
+        let at = Instant::now();
+        let directory = self.view.current().ok_or(RoleError::NoDirectory)?;
+        let batch = matcher.step(&hand.rest, &directory, self.schemas.decoder());
+        if let (0, Some(schema)) = (batch.taken, batch.needs) {
+            return Ok(Some(schema));
+        }
+        let after = hand.rest.split_off(batch.taken);
+        let records = std::mem::replace(&mut hand.rest, after);
+        hand.matched = Some(Matched { records, batch, index_version: directory.version(), at });
+        Ok(None)
+    }
+
+    /// A commit may take long, and what was matched meanwhile must not lag behind the directory.
+    fn is_stale(&self, matched: &Matched) -> bool {
+        matched.at.elapsed() >= STALE_AFTER
+            && self.view.current().is_some_and(|directory| directory.version() > matched.index_version)
     }
 
     /// Waits for a schema with the records that need it in hand. A registry that is down is nobody's fault: nothing is passed
@@ -289,6 +338,40 @@ async fn wait_out(error: LogError, patience: &mut Patience, stop: &mut Stop) -> 
     }
 }
 
+/// Records that were read and are not committed yet. The next that are read are not taken before these are gone.
+#[derive(Default)]
+struct Hand {
+    matched: Option<Matched>,
+    /// What follows, not matched yet.
+    rest: Vec<Record>,
+}
+
+struct Matched {
+    records: Vec<Record>,
+    batch: Batch,
+    index_version: i64,
+    at: Instant,
+}
+
+// === impl Hand ===
+
+impl Hand {
+    fn is_empty(&self) -> bool {
+        self.matched.is_none() && self.rest.is_empty()
+    }
+
+    fn unmatch(&mut self) {
+        if let Some(matched) = self.matched.take() {
+            let after = std::mem::replace(&mut self.rest, matched.records);
+            self.rest.extend(after);
+        }
+    }
+
+    fn clear(&mut self) {
+        *self = Hand::default();
+    }
+}
+
 /// Why a membership of the group ended.
 enum Ended {
     Stopped,
@@ -298,7 +381,7 @@ enum Ended {
 }
 
 /// Stated once the batch is committed, so that an aborted one is not counted twice.
-fn state_facts(batch: &Batch, records: &[Record], index_version: i64, took: Duration) {
+fn state_facts(Matched { records, batch, index_version, at }: &Matched) {
     for same in records.chunk_by(|a, b| a.topic == b.topic) {
         facts::events_read(&same[0].topic, same.len());
         let tombstones = same.iter().filter(|record| record.value.is_none()).count();
@@ -314,8 +397,8 @@ fn state_facts(batch: &Batch, records: &[Record], index_version: i64, took: Dura
         notifications: batch.counts.deliveries as usize,
         unmatched: batch.counts.unmatched as usize,
         unknown_type: batch.counts.unknown_type as usize,
-        index_version,
-        took,
+        index_version: *index_version,
+        took: at.elapsed(),
     });
 }
 

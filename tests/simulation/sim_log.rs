@@ -334,6 +334,25 @@ impl Member for SimMember {
         Ok(())
     }
 
+    /// What is given ahead is given first: so it is void if anything goes wrong afterwards.
+    async fn commit_ahead(
+        &mut self,
+        outputs: Vec<Output>,
+        offsets: Offsets,
+        ahead: impl FnOnce(Vec<Record>) + Send,
+    ) -> Result<bool, LogError> {
+        let id = self.id;
+        let told = self.with(|_, group| group.members.get(&id).is_some_and(|member| member.inbox.is_empty()));
+        if told
+            && !self.world.is_cut(self.process)
+            && let Some(Ok(Input::Records(records))) = self.take()
+        {
+            self.world.note(format!("m{id} takes {} ahead", records.len()));
+            ahead(records);
+        }
+        self.commit(outputs, offsets).await.map(|()| true)
+    }
+
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
         self.world.pass(self.process, 3).await;
         let (id, process) = (self.id, self.process);

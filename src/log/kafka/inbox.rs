@@ -28,6 +28,11 @@ struct State {
     batch: Vec<Record>,
     batch_bytes: usize,
     paused: bool,
+    /// How often records were thrown away because they come again.
+    clearings: u64,
+    /// A commit has failed, and whoever asked for it has not heard of that yet: what they are given now they would take for what
+    /// comes again.
+    shut: bool,
     /// The member is at its end, and why.
     ended: Option<LogError>,
 }
@@ -74,11 +79,47 @@ impl Inbox {
         if was_full { Taken::FullBatch(batch) } else { Taken::Input(Ok(Input::Records(batch))) }
     }
 
+    /// Records, once there are some before which nothing is to be told, and how often records had been thrown away by then. Cancel safe.
+    pub(super) async fn more(&self) -> (Vec<Record>, u64) {
+        loop {
+            if let Some(taken) = self.take_records() {
+                return taken;
+            }
+            self.changed().await;
+        }
+    }
+
+    fn take_records(&self) -> Option<(Vec<Record>, u64)> {
+        let mut state = self.state();
+        let first = state.ended.is_some() || !state.news.is_empty();
+        if first || state.shut || state.paused || state.batch.is_empty() {
+            return None;
+        }
+        state.batch_bytes = 0;
+        Some((std::mem::take(&mut state.batch), state.clearings))
+    }
+
+    pub(super) fn clearings(&self) -> u64 {
+        self.state().clearings
+    }
+
+    /// Whoever asked for a commit has heard of this.
+    pub(super) fn open_after(&self, done: &Result<(), LogError>) {
+        if done.is_err() {
+            self.state().shut = false;
+        }
+    }
+
     pub(super) fn ended(&self) -> Option<LogError> {
         self.state().ended.clone()
     }
 
     // For the thread.
+
+    /// Before a commit that failed is told.
+    pub(super) fn shut(&self) {
+        self.state().shut = true;
+    }
 
     /// Records and bytes that still fit; `None` if the batch is full.
     pub(super) fn room(&self) -> Option<(usize, usize)> {
@@ -133,6 +174,7 @@ impl Inbox {
         let mut state = self.state();
         state.batch.clear();
         state.batch_bytes = 0;
+        state.clearings += 1;
     }
 
     /// Whether the task has yet to learn that it lost this partition. What it says about it until then is stale, even
@@ -214,6 +256,34 @@ mod tests {
         assert!(!inbox.loss_untold(&partition(1)));
         inbox.take();
         assert!(!inbox.loss_untold(&partition(0)));
+    }
+
+    #[test]
+    fn nothing_is_given_ahead_between_a_failure_and_its_being_heard() {
+        let inbox = inbox(10);
+        inbox.add(&mut vec![record(0, 1)]);
+        assert_eq!(inbox.take_records().map(|(records, clearings)| (records.len(), clearings)), Some((1, 0)));
+        inbox.add(&mut vec![record(0, 2)]);
+        // The commit of what came before fails: all of it comes again.
+        inbox.clear_records();
+        inbox.shut();
+        inbox.add(&mut vec![record(0, 0)]);
+        assert!(inbox.take_records().is_none());
+        inbox.open_after(&Err(LogError::Aborted("a broker went".into())));
+        assert_eq!(inbox.take_records().map(|(records, clearings)| (records[0].offset, clearings)), Some((0, 1)));
+    }
+
+    #[test]
+    fn news_come_before_what_is_given_ahead() {
+        let inbox = inbox(10);
+        inbox.tell(Input::Assigned(vec![(partition(1), 0)]));
+        inbox.add(&mut vec![record(0, 1)]);
+        assert!(inbox.take_records().is_none());
+        inbox.take();
+        inbox.pause(true);
+        assert!(inbox.take_records().is_none());
+        inbox.pause(false);
+        assert!(inbox.take_records().is_some());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use tidings_core::domain::{Output, TopicPartition};
+use tidings_core::domain::{Output, Record, TopicPartition};
 use tokio::sync::oneshot;
 
 use super::{
@@ -81,7 +81,37 @@ impl Member for KafkaMember {
     }
 
     async fn commit(&mut self, outputs: Vec<Output>, offsets: Offsets) -> Result<(), LogError> {
-        self.ask(|answer| Command::Commit { outputs, offsets, answer }).await?
+        let done = self.ask(|answer| Command::Commit { outputs, offsets, answer }).await.flatten();
+        self.inbox.open_after(&done);
+        done
+    }
+
+    async fn commit_ahead(
+        &mut self,
+        outputs: Vec<Output>,
+        offsets: Offsets,
+        ahead: impl FnOnce(Vec<Record>) + Send,
+    ) -> Result<bool, LogError> {
+        let committed = self.ask(|answer| Command::Commit { outputs, offsets, answer });
+        tokio::pin!(committed);
+        let (mut ahead, mut given) = (Some(ahead), None);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut committed => {
+                    let done = done.flatten();
+                    self.inbox.open_after(&done);
+                    // The outcome may have been learnt by going back to the committed offsets: from there they come again.
+                    return done.map(|()| given.is_none_or(|clearings| clearings == self.inbox.clearings()));
+                }
+                (records, clearings) = self.inbox.more(), if ahead.is_some() => {
+                    given = Some(clearings);
+                    if let Some(ahead) = ahead.take() {
+                        ahead(records);
+                    }
+                }
+            }
+        }
     }
 
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {

@@ -180,7 +180,13 @@ impl Worker {
         loop {
             match commands.recv_timeout(TICK) {
                 Ok(Command::Wake) | Err(RecvTimeoutError::Timeout) => {}
-                Ok(Command::Commit { outputs, offsets, answer }) => drop(answer.send(self.commit(outputs, offsets))),
+                Ok(Command::Commit { outputs, offsets, answer }) => {
+                    let done = self.commit(outputs, offsets);
+                    if done.is_err() {
+                        self.inbox.shut();
+                    }
+                    answer.send(done).ok();
+                }
                 Ok(Command::Release { partitions, answer }) => drop(answer.send(self.release(partitions))),
                 Ok(Command::Pause { paused, answer }) => drop(answer.send(self.pause(paused))),
                 Ok(Command::ReadAlso { topics, answer }) => drop(answer.send(self.read_also(topics))),
