@@ -1,7 +1,7 @@
 //! The matcher's loop: reads a batch, lets `tidings_core::matcher` decide, commits what it says. While that is committed, the next batch
 //! is matched, if it is there.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem::take, sync::Arc, time::Duration};
 
 use tidings_core::{
     codec::SchemaRef,
@@ -175,7 +175,7 @@ impl<L: Log> MatcherRole<L> {
     ) -> Result<Option<LogError>, RoleError> {
         if hand.matched.as_ref().is_some_and(|matched| self.is_stale(matched)) {
             matcher.forget();
-            hand.unmatch();
+            hand.take_back(None);
         }
         if hand.matched.is_none()
             && let Some(schema) = self.match_rest(matcher, hand)?
@@ -188,9 +188,10 @@ impl<L: Log> MatcherRole<L> {
         let Some(mut matched) = hand.matched.take() else { return Ok(None) };
         self.seam.tamper(&mut matched.batch);
         let mut outcome = Ok(None);
-        let (outputs, offsets) = (matched.batch.outputs.clone(), matched.batch.offsets.clone());
-        let mut done = if hand.rest.is_empty() {
+        let (outputs, offsets) = (take(&mut matched.batch.outputs), take(&mut matched.batch.offsets));
+        let done = if hand.rest.is_empty() {
             let ahead = |records| {
+                hand.tell();
                 hand.rest = records;
                 // A schema that is missing is waited for afterwards.
                 outcome = self.match_rest(matcher, hand);
@@ -199,34 +200,36 @@ impl<L: Log> MatcherRole<L> {
         } else {
             member.commit(outputs, offsets).await.map(|()| true)
         };
+        hand.tell();
         outcome?;
-        loop {
-            match done {
-                Ok(stands) => {
-                    if !stands {
-                        matcher.forget();
-                        hand.clear();
-                    }
-                    break;
-                }
-                Err(LogError::Unavailable(why)) if !stop.is_ordered() => {
-                    patience.wait(&LogError::Unavailable(why), stop).await;
-                    let (outputs, offsets) = (matched.batch.outputs.clone(), matched.batch.offsets.clone());
-                    done = member.commit(outputs, offsets).await.map(|()| true);
-                }
-                // The same records come again from the committed offsets on.
-                Err(LogError::Aborted(why)) | Err(LogError::Unavailable(why)) => {
+        match done {
+            Ok(stands) => {
+                if !stands {
                     matcher.forget();
                     hand.clear();
-                    facts::commit_aborted(ROLE, &why);
-                    return Ok(None);
                 }
-                Err(LogError::Fenced(why)) => return Err(LogError::Fenced(why).into()),
-                Err(error) => return Ok(Some(error)),
+                patience.served();
+                matched.took = matched.at.elapsed();
+                hand.committed = Some(matched);
+                if hand.matched.is_none() {
+                    hand.tell();
+                }
             }
+            // Nothing of it has happened: the same once more.
+            Err(LogError::Unavailable(why)) if !stop.is_ordered() => {
+                hand.take_back(matched);
+                matcher.forget();
+                patience.wait(&LogError::Unavailable(why), stop).await;
+            }
+            // The same records come again from the committed offsets on.
+            Err(LogError::Aborted(why)) | Err(LogError::Unavailable(why)) => {
+                matcher.forget();
+                hand.clear();
+                facts::commit_aborted(ROLE, &why);
+            }
+            Err(LogError::Fenced(why)) => return Err(LogError::Fenced(why).into()),
+            Err(error) => return Ok(Some(error)),
         }
-        patience.served();
-        state_facts(&matched);
         Ok(None)
     }
 
@@ -240,7 +243,7 @@ impl<L: Log> MatcherRole<L> {
         }
         let after = hand.rest.split_off(batch.taken);
         let records = std::mem::replace(&mut hand.rest, after);
-        hand.matched = Some(Matched { records, batch, index_version: directory.version(), at });
+        hand.matched = Some(Matched { records, batch, index_version: directory.version(), at, took: Duration::ZERO });
         Ok(None)
     }
 
@@ -341,6 +344,8 @@ async fn wait_out(error: LogError, patience: &mut Patience, stop: &mut Stop) -> 
 /// Records that were read and are not committed yet. The next that are read are not taken before these are gone.
 #[derive(Default)]
 struct Hand {
+    /// The last batch, if the next is ready: what is to be told of it, and giving back its memory, has time until that one is on its way.
+    committed: Option<Matched>,
     matched: Option<Matched>,
     /// What follows, not matched yet.
     rest: Vec<Record>,
@@ -351,6 +356,8 @@ struct Matched {
     batch: Batch,
     index_version: i64,
     at: Instant,
+    /// From the beginning of matching to the commit.
+    took: Duration,
 }
 
 // === impl Hand ===
@@ -360,15 +367,26 @@ impl Hand {
         self.matched.is_none() && self.rest.is_empty()
     }
 
-    fn unmatch(&mut self) {
-        if let Some(matched) = self.matched.take() {
-            let after = std::mem::replace(&mut self.rest, matched.records);
-            self.rest.extend(after);
-        }
+    /// What was matched is to be matched again: `committing`, which was taken out, and what comes after it.
+    fn take_back(&mut self, committing: impl Into<Option<Matched>>) {
+        let rest = take(&mut self.rest);
+        let matched = committing.into().into_iter().chain(self.matched.take());
+        self.rest = matched.flat_map(|matched| matched.records).chain(rest).collect();
     }
 
     fn clear(&mut self) {
-        *self = Hand::default();
+        (self.matched, self.rest) = (None, Vec::new());
+    }
+
+    fn tell(&mut self) {
+        self.committed.take().iter().for_each(state_facts);
+    }
+}
+
+impl Drop for Hand {
+    /// What is committed is told, however the role ends.
+    fn drop(&mut self) {
+        self.tell();
     }
 }
 
@@ -381,7 +399,7 @@ enum Ended {
 }
 
 /// Stated once the batch is committed, so that an aborted one is not counted twice.
-fn state_facts(Matched { records, batch, index_version, at }: &Matched) {
+fn state_facts(Matched { records, batch, index_version, took, .. }: &Matched) {
     for same in records.chunk_by(|a, b| a.topic == b.topic) {
         facts::events_read(&same[0].topic, same.len());
         let tombstones = same.iter().filter(|record| record.value.is_none()).count();
@@ -398,7 +416,7 @@ fn state_facts(Matched { records, batch, index_version, at }: &Matched) {
         unmatched: batch.counts.unmatched as usize,
         unknown_type: batch.counts.unknown_type as usize,
         index_version: *index_version,
-        took: at.elapsed(),
+        took: *took,
     });
 }
 

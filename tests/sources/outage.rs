@@ -133,7 +133,7 @@ async fn a_body_waits_for_its_schema() {
     };
     let decoded = matcher.decode(&record).await.unwrap();
     stub.is(Mode::Fails);
-    let delivery = delivery(&decoded.codec, &record);
+    let delivery = delivery(&Arc::from(&*decoded.codec), &record);
     let body = Arc::new(Mutex::new(None));
     let (into, rendering) = (body.clone(), bodies.clone());
     tokio::spawn(async move {

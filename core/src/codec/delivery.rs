@@ -35,8 +35,30 @@ type Read = fn(&mut Cursor<'_>, Keep<'_>) -> Result<Delivery, Wrong>;
 /// Makes the event's bytes outlive the record that they were read from.
 type Keep<'a> = &'a dyn Fn(&[u8]) -> Bytes;
 
-/// Room for what a delivery holds beside the event, in bytes; a guess that saves growing.
-const ENVELOPE: usize = 512;
+/// A delivery that is to be written, of parts that others hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    pub id: NotificationId,
+    pub day: Day,
+    pub team: &'a str,
+    pub subscription: &'a str,
+    pub subscription_revision: u64,
+    pub destination: &'a str,
+    pub destination_revision: u64,
+    pub destination_hash: u32,
+    pub event_type: &'a str,
+    pub event_id: &'a str,
+    pub event_source: &'a str,
+    pub event_time: Option<Timestamp>,
+    pub event_subject: Option<&'a str>,
+    pub index_version: i64,
+    /// Where the event stands: topic, partition and offset.
+    pub position: (&'a str, u32, i64),
+    pub recorded_at: Timestamp,
+    pub replayed_at: Option<Timestamp>,
+    pub codec: &'a str,
+    pub event: &'a [u8],
+}
 
 enum Wrong {
     Malformed(Malformed),
@@ -45,33 +67,8 @@ enum Wrong {
 }
 
 pub fn encode_delivery(delivery: &Delivery) -> Bytes {
-    let mut out = Vec::with_capacity(ENVELOPE + delivery.event.len());
-    out.extend_from_slice(&MARKER);
-    out.extend_from_slice(if delivery.replayed_at.is_some() { &FINGERPRINT_2 } else { &FINGERPRINT });
-    out.extend_from_slice(&delivery.id.0);
-    put_long(&mut out, delivery.day.0.into());
-    put_text(&mut out, delivery.team.as_str());
-    put_text(&mut out, delivery.subscription.as_str());
-    put_long(&mut out, delivery.subscription_revision as i64);
-    put_text(&mut out, delivery.destination.as_str());
-    put_long(&mut out, delivery.destination_revision as i64);
-    put_long(&mut out, delivery.destination_hash.into());
-    put_text(&mut out, &delivery.event_type);
-    put_text(&mut out, &delivery.event_id);
-    put_text(&mut out, &delivery.event_source);
-    put_option(&mut out, delivery.event_time, |out, time| put_long(out, time.0));
-    put_option(&mut out, delivery.event_subject.as_deref(), put_text);
-    put_long(&mut out, delivery.index_version);
-    put_text(&mut out, &delivery.position.topic);
-    // Kafka numbers partitions by 32 bits with sign, as Avro's int is.
-    put_long(&mut out, i64::from(delivery.position.partition as i32));
-    put_long(&mut out, delivery.position.offset);
-    put_long(&mut out, delivery.recorded_at.0);
-    if delivery.replayed_at.is_some() {
-        put_option(&mut out, delivery.replayed_at, |out, time| put_long(out, time.0));
-    }
-    put_text(&mut out, &delivery.codec);
-    put_bytes(&mut out, &delivery.event);
+    let mut out = Vec::new();
+    Parts::from(delivery).write(&mut out);
     out.into()
 }
 
@@ -168,6 +165,68 @@ fn option<'a, T>(
 
 fn in_range(name: &'static str, long: i64) -> Result<u32, Wrong> {
     u32::try_from(long).map_err(|_| Wrong::Range(name, long))
+}
+
+// === impl Parts ===
+
+impl Parts<'_> {
+    /// Appends the record.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&MARKER);
+        out.extend_from_slice(if self.replayed_at.is_some() { &FINGERPRINT_2 } else { &FINGERPRINT });
+        out.extend_from_slice(&self.id.0);
+        put_long(out, self.day.0.into());
+        put_text(out, self.team);
+        put_text(out, self.subscription);
+        put_long(out, self.subscription_revision as i64);
+        put_text(out, self.destination);
+        put_long(out, self.destination_revision as i64);
+        put_long(out, self.destination_hash.into());
+        put_text(out, self.event_type);
+        put_text(out, self.event_id);
+        put_text(out, self.event_source);
+        put_option(out, self.event_time, |out, time| put_long(out, time.0));
+        put_option(out, self.event_subject, put_text);
+        put_long(out, self.index_version);
+        let (topic, partition, offset) = self.position;
+        put_text(out, topic);
+        // Kafka numbers partitions by 32 bits with sign, as Avro's int is.
+        put_long(out, i64::from(partition as i32));
+        put_long(out, offset);
+        put_long(out, self.recorded_at.0);
+        if self.replayed_at.is_some() {
+            put_option(out, self.replayed_at, |out, time| put_long(out, time.0));
+        }
+        put_text(out, self.codec);
+        put_bytes(out, self.event);
+    }
+}
+
+impl<'a> From<&'a Delivery> for Parts<'a> {
+    fn from(delivery: &'a Delivery) -> Parts<'a> {
+        let Position { topic, partition, offset } = &delivery.position;
+        Parts {
+            id: delivery.id,
+            day: delivery.day,
+            team: delivery.team.as_str(),
+            subscription: delivery.subscription.as_str(),
+            subscription_revision: delivery.subscription_revision,
+            destination: delivery.destination.as_str(),
+            destination_revision: delivery.destination_revision,
+            destination_hash: delivery.destination_hash,
+            event_type: &delivery.event_type,
+            event_id: &delivery.event_id,
+            event_source: &delivery.event_source,
+            event_time: delivery.event_time,
+            event_subject: delivery.event_subject.as_deref(),
+            index_version: delivery.index_version,
+            position: (topic, *partition, *offset),
+            recorded_at: delivery.recorded_at,
+            replayed_at: delivery.replayed_at,
+            codec: &delivery.codec,
+            event: &delivery.event,
+        }
+    }
 }
 
 // === impl Wrong ===

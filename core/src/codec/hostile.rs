@@ -108,7 +108,7 @@ pub(super) fn delivery_of(decoded: &Decoded, record: &Record) -> Delivery {
         position: record.position(),
         recorded_at: record.timestamp,
         replayed_at: None,
-        codec: decoded.codec.clone(),
+        codec: (&*decoded.codec).into(),
         event: record.value.clone().unwrap(),
     }
 }

@@ -48,7 +48,7 @@ mod source_tests;
 use std::fmt;
 
 pub use deadletter::{DeadLetter, dead_letter, original_headers};
-pub use delivery::{decode_delivery, decode_shared_delivery, encode_delivery};
+pub use delivery::{Parts, decode_delivery, decode_shared_delivery, encode_delivery};
 pub use directory::{DirectoryCodec, Written};
 pub use framing::SchemaRef;
 pub use mapping::Source;

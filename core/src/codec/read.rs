@@ -79,7 +79,7 @@ impl Decoder {
         source: &Source,
         headers: &Headers<'_>,
         known: &Schema,
-        codec: &str,
+        codec: &'static str,
         data: View<'a>,
     ) -> Option<Read<'a>> {
         data.members()?;

@@ -13,7 +13,7 @@
 //! nor the configuration of then. So the [codec](Decoded::codec) that a delivery carries says all else: the format, the
 //! schema where the headers named it, and where the data is: `json`, `json#/payload`, `confluent_avro:17`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
@@ -56,7 +56,7 @@ pub struct Decoder {
 pub struct Decoded {
     pub event: Event,
     /// Goes into [`Delivery::codec`], so that [`Decoder::again`] finds the way back.
-    pub codec: Arc<str>,
+    pub codec: Cow<'static, str>,
 }
 
 /// Why a record was not read.
@@ -513,7 +513,7 @@ impl Opened {
 // === impl Codec ===
 
 impl Codec {
-    fn text(self, place: Option<&str>) -> Arc<str> {
+    fn text(self, place: Option<&str>) -> Cow<'static, str> {
         match (self, place) {
             (Codec::Plain(name), None) => name.into(),
             (Codec::Plain(name), Some(place)) => format!("{name}#{place}").into(),

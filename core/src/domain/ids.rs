@@ -50,8 +50,10 @@ impl Name {
         if text.is_empty() || text.len() > MAX_NAME {
             return Err(NameError::Length(text.len()));
         }
-        match text.chars().find(|c| !(c.is_ascii_alphanumeric() || "._:@-".contains(*c))) {
-            Some(c) => Err(NameError::Character(c)),
+        let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'@' | b'-');
+        match text.bytes().position(|byte| !is_allowed(&byte)) {
+            // The first byte that is not allowed begins a character: those before it are one byte each.
+            Some(at) => Err(NameError::Character(text[at..].chars().next().unwrap_or_default())),
             None => Ok(Name(text.into())),
         }
     }

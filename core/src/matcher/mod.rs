@@ -20,15 +20,13 @@ use std::{
     thread,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 pub use index_version::IndexVersion;
 
 use crate::{
-    codec::{self, DeadLetter, Decoded, Decoder, Poison, Read, Reason, SchemaRef, Unread, tape::Tape},
+    codec::{self, DeadLetter, Decoded, Decoder, Parts, Poison, Read, Reason, SchemaRef, Unread, tape::Tape},
     directory::Directory,
-    domain::{
-        Day, Delivery, DestinationId, NotificationId, Output, Position, Record, Subscription, Timestamp, TopicPartition,
-    },
+    domain::{Day, DestinationId, NotificationId, Output, Position, Record, Subscription, Timestamp, TopicPartition},
     filter::Of,
 };
 
@@ -95,6 +93,8 @@ pub struct Rematched {
 const MIN_RECORDS_PER_THREAD: usize = 128;
 /// How much of the wire a delivery takes beyond its event, at most: ids, names and position.
 const DELIVERY_OVERHEAD: usize = 2_048;
+/// Bytes of memory taken at a time for what is written.
+const PIECE: usize = 64 * 1024;
 
 // === impl Matcher ===
 
@@ -112,21 +112,47 @@ impl Matcher {
     /// missing.
     pub fn step(&mut self, records: &[Record], directory: &Directory, decoder: &Decoder) -> Batch {
         let mut batch = Batch::default();
-        let mut next: BTreeMap<TopicPartition, (&Record, i64)> = BTreeMap::new();
+        // The first record and the next offset of each run of one partition's records: mostly they come in long ones.
+        let mut runs: Vec<(&Record, i64)> = Vec::new();
         let mut bytes = 0;
-        for (record, judged) in iter::zip(records, self.judge_all(records, directory, decoder)) {
-            if bytes >= self.options.max_batch_bytes {
+        let mut left = records;
+        for Part { judged, mut outputs } in self.judge_all(records, directory, decoder) {
+            let mut taken = 0;
+            let mut full = false;
+            for judged in judged {
+                full = bytes >= self.options.max_batch_bytes;
+                let Some((record, after)) = left.split_first().filter(|_| !full) else { break };
+                if let Verdict::Needs(schema) = judged.verdict {
+                    batch.needs = Some(schema);
+                    full = true;
+                    break;
+                }
+                left = after;
+                bytes += judged.bytes;
+                taken += judged.outputs;
+                batch.count(record, judged);
+                match runs.last_mut() {
+                    Some((first, next)) if first.partition == record.partition && first.topic == record.topic => {
+                        *next = record.offset + 1;
+                    }
+                    _ => runs.push((record, record.offset + 1)),
+                }
+            }
+            outputs.truncate(taken);
+            if batch.outputs.is_empty() {
+                batch.outputs = outputs;
+            } else {
+                batch.outputs.append(&mut outputs);
+            }
+            if full {
                 break;
             }
-            if let Verdict::Needs(schema) = judged.verdict {
-                batch.needs = Some(schema);
-                break;
-            }
-            bytes += judged.bytes();
-            batch.add(record, judged);
-            batch.taken += 1;
-            next.entry(record.topic_partition()).or_insert((record, 0)).1 = record.offset + 1;
         }
+        let mut next: BTreeMap<TopicPartition, (&Record, i64)> = BTreeMap::new();
+        for (first, after) in runs {
+            next.entry(first.topic_partition()).or_insert((first, after)).1 = after;
+        }
+        batch.taken = records.len() - left.len();
         for (partition, (first, _)) in &next {
             let (version, day) = (directory.version(), first.timestamp.day());
             // Said again every day, or retention would forget what holds for events that are still there.
@@ -151,8 +177,9 @@ impl Matcher {
         let mut found = Vec::new();
         if record.value.is_some() {
             guarded(|| {
-                self.deliveries(record, directory, decoder, &mut Tape::new(), Some(now), |delivery| {
-                    let output = self.output(&delivery);
+                let mut desk = Desk::default();
+                self.deliveries(record, directory, decoder, &mut desk.tape, Some(now), |delivery| {
+                    let output = self.output(delivery, &mut desk.written);
                     found.push(Rematched { id: delivery.id, day: delivery.day, output });
                 })
             })?;
@@ -160,57 +187,72 @@ impl Matcher {
         Ok(found)
     }
 
-    /// What becomes of each record, in their order: a record says nothing about another, so they can be judged at once.
-    fn judge_all<'a>(
-        &'a self,
-        records: &'a [Record],
-        directory: &'a Directory,
-        decoder: &'a Decoder,
-    ) -> Box<dyn Iterator<Item = Judged> + 'a> {
-        let threads = self.options.threads.min(records.len() / MIN_RECORDS_PER_THREAD);
-        if threads < 2 {
-            let mut tape = Tape::new();
-            return Box::new(records.iter().map(move |record| self.judge(record, directory, decoder, &mut tape)));
-        }
+    /// What becomes of each record, in their order: a record says nothing about another, so they can be judged at once. A part ends
+    /// where the batch will be closed at the latest; the rest would be thrown away.
+    fn judge_all(&self, records: &[Record], directory: &Directory, decoder: &Decoder) -> Vec<Part> {
         let part = &|records: &[Record]| {
-            let (mut tape, mut bytes) = (Tape::new(), 0);
-            let mut judged = Vec::with_capacity(records.len());
+            let (mut desk, mut bytes) = (Desk::default(), 0);
+            let mut part =
+                Part { judged: Vec::with_capacity(records.len()), outputs: Vec::with_capacity(records.len()) };
             for record in records {
-                // The batch will be closed here at the latest; the rest would be thrown away.
                 if bytes >= self.options.max_batch_bytes {
                     break;
                 }
-                judged.push(self.judge(record, directory, decoder, &mut tape));
-                bytes += judged.last().map_or(0, Judged::bytes);
+                let judged = self.judge(record, directory, decoder, &mut desk, &mut part.outputs);
+                bytes += judged.bytes;
+                part.judged.push(judged);
             }
-            judged
+            part
         };
+        let threads = self.options.threads.min(records.len() / MIN_RECORDS_PER_THREAD);
+        if threads < 2 {
+            return vec![part(records)];
+        }
         let (first, rest) = records.split_at(records.len().div_ceil(threads));
-        let parts = thread::scope(|scope| {
+        thread::scope(|scope| {
             let others: Vec<_> =
                 rest.chunks(first.len()).map(|records| (records, scope.spawn(move || part(records)))).collect();
             let mut parts = vec![part(first)];
             // A panic is a record's poison and ends no thread; if one ended all the same, its part is judged here.
             parts.extend(others.into_iter().map(|(records, other)| other.join().unwrap_or_else(|_| part(records))));
             parts
-        });
-        Box::new(parts.into_iter().flatten())
+        })
     }
 
-    fn judge(&self, record: &Record, directory: &Directory, decoder: &Decoder, tape: &mut Tape) -> Judged {
+    /// Puts what comes of one record behind the other outputs.
+    fn judge(
+        &self,
+        record: &Record,
+        directory: &Directory,
+        decoder: &Decoder,
+        desk: &mut Desk,
+        outputs: &mut Vec<Output>,
+    ) -> Judged {
         if record.value.is_none() {
-            return Judged { outputs: Vec::new(), verdict: Verdict::Tombstone };
+            return Judged { outputs: 0, bytes: 0, verdict: Verdict::Tombstone };
         }
-        let mut outputs = Vec::new();
-        match guarded(|| {
-            self.deliveries(record, directory, decoder, tape, None, |delivery| outputs.push(self.output(&delivery)))
-        }) {
-            Ok(Matched { known_type }) => Judged { outputs, verdict: Verdict::Matched { known_type } },
-            Err(Unread::Needs(schema)) => Judged { outputs: Vec::new(), verdict: Verdict::Needs(schema) },
-            Err(Unread::Poison(poison)) => {
-                Judged { outputs: vec![self.dead_letter(record, &poison)], verdict: Verdict::Poison(poison) }
+        let before = outputs.len();
+        let judged = guarded(|| {
+            let Desk { tape, written } = desk;
+            self.deliveries(record, directory, decoder, tape, None, |delivery| {
+                outputs.push(self.output(delivery, written));
+            })
+        });
+        let verdict = match judged {
+            Ok(Matched { known_type }) => Verdict::Matched { known_type },
+            Err(unread) => {
+                outputs.truncate(before);
+                match unread {
+                    Unread::Needs(schema) => Verdict::Needs(schema),
+                    Unread::Poison(poison) => {
+                        outputs.push(self.dead_letter(record, &poison));
+                        Verdict::Poison(poison)
+                    }
+                }
             }
-        }
+        };
+        let new = &outputs[before..];
+        Judged { outputs: new.len(), bytes: new.iter().map(size).sum(), verdict }
     }
 
     /// Gives each delivery of one event to `take`, in a fixed order.
@@ -221,7 +263,7 @@ impl Matcher {
         decoder: &Decoder,
         tape: &mut Tape,
         replayed_at: Option<Timestamp>,
-        mut take: impl FnMut(Delivery),
+        mut take: impl FnMut(Parts<'_>),
     ) -> Result<Matched, Unread> {
         let Read { decoded: Decoded { event, codec }, data } = decoder.read(record, tape)?;
         let rules = match data {
@@ -238,38 +280,42 @@ impl Matcher {
         for rule in rules {
             let subscription = &rule.subscription;
             for (destination, hash) in iter::zip(&subscription.destinations, &rule.destination_hashes) {
-                take(Delivery {
+                take(Parts {
                     id: NotificationId::of(&event, &subscription.id, destination, ""),
                     day,
-                    team: event.team.clone(),
-                    subscription: subscription.id.clone(),
+                    team: event.team.as_str(),
+                    subscription: subscription.id.as_str(),
                     subscription_revision: subscription.revision,
-                    destination: destination.clone(),
+                    destination: destination.as_str(),
                     destination_revision: revision_of(directory, subscription, destination),
                     destination_hash: *hash,
-                    event_type: event.event_type.clone(),
-                    event_id: event.id.clone(),
-                    event_source: event.source.clone(),
+                    event_type: &event.event_type,
+                    event_id: &event.id,
+                    event_source: &event.source,
                     event_time: event.time,
-                    event_subject: event.subject.clone(),
+                    event_subject: event.subject.as_deref(),
                     index_version: directory.version(),
-                    position: record.position(),
+                    position: (&record.topic, record.partition, record.offset),
                     recorded_at: record.timestamp,
                     replayed_at,
-                    codec: codec.clone(),
-                    event: record.value.clone().unwrap_or_default(),
+                    codec: &codec,
+                    event: record.value.as_deref().unwrap_or_default(),
                 });
             }
         }
         Ok(Matched { known_type: directory.catalog().get(&event.event_type).is_some() })
     }
 
-    fn output(&self, delivery: &Delivery) -> Output {
+    fn output(&self, delivery: Parts<'_>, written: &mut Written) -> Output {
         Output {
             topic: self.options.deliveries.clone(),
             partition: Some(delivery.destination_hash % self.options.delivery_partitions),
-            key: Some(Bytes::from(format!("{}/{}", delivery.team, delivery.destination))),
-            value: Some(codec::encode_delivery(delivery)),
+            key: Some(written.bytes(|out| {
+                out.extend_from_slice(delivery.team.as_bytes());
+                out.push(b'/');
+                out.extend_from_slice(delivery.destination.as_bytes());
+            })),
+            value: Some(written.bytes(|out| delivery.write(out))),
             headers: Vec::new(),
         }
     }
@@ -299,10 +345,34 @@ struct Matched {
     known_type: bool,
 }
 
+/// What becomes of some records that follow each other.
+struct Part {
+    judged: Vec<Judged>,
+    /// Of all of them, one after the other.
+    outputs: Vec<Output>,
+}
+
 /// What becomes of one record.
 struct Judged {
-    outputs: Vec<Output>,
+    /// How many of the outputs are its own.
+    outputs: usize,
+    bytes: usize,
     verdict: Verdict,
+}
+
+/// What one thread works with, record after record.
+#[derive(Default)]
+struct Desk {
+    tape: Tape,
+    written: Written,
+}
+
+/// Bytes of outputs, many in one piece of memory: they are made together and given back together.
+#[derive(Default)]
+struct Written {
+    piece: BytesMut,
+    /// What is being written.
+    draft: Vec<u8>,
 }
 
 enum Verdict {
@@ -312,32 +382,37 @@ enum Verdict {
     Needs(SchemaRef),
 }
 
-// === impl Judged ===
+// === impl Written ===
 
-impl Judged {
-    fn bytes(&self) -> usize {
-        self.outputs.iter().map(size).sum()
+impl Written {
+    fn bytes(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+        self.draft.clear();
+        write(&mut self.draft);
+        if self.piece.capacity() < self.draft.len() {
+            self.piece = BytesMut::with_capacity(PIECE.max(self.draft.len()));
+        }
+        self.piece.extend_from_slice(&self.draft);
+        self.piece.split().freeze()
     }
 }
 
 // === impl Batch ===
 
 impl Batch {
-    fn add(&mut self, record: &Record, judged: Judged) {
-        let Judged { outputs, verdict } = judged;
+    fn count(&mut self, record: &Record, judged: Judged) {
+        let Judged { outputs, verdict, .. } = judged;
         self.counts.records += 1;
         match verdict {
             Verdict::Tombstone => self.counts.tombstones += 1,
             Verdict::Matched { known_type } => {
                 self.counts.unknown_type += u64::from(!known_type);
-                self.counts.unmatched += u64::from(outputs.is_empty());
-                self.counts.deliveries += outputs.len() as u64;
+                self.counts.unmatched += u64::from(outputs == 0);
+                self.counts.deliveries += outputs as u64;
             }
             Verdict::Poison(poison) => self.set_aside.push((record.position(), poison)),
             // Not a part of any batch.
             Verdict::Needs(_) => {}
         }
-        self.outputs.extend(outputs);
     }
 }
 

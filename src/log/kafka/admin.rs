@@ -58,11 +58,17 @@ impl Cluster {
         let mut unknown: Vec<Arc<str>> = Vec::new();
         {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut last: Option<&Arc<str>> = None;
             for output in outputs {
                 let size = output_bytes(output);
                 if size > max {
                     return Err(LogError::TooLarge { topic: output.topic.to_string(), size, max });
                 }
+                // Nearly all of a batch go to one topic.
+                if last.is_some_and(|last| Arc::ptr_eq(last, &output.topic)) {
+                    continue;
+                }
+                last = Some(&output.topic);
                 if !known.contains(&output.topic) && !unknown.contains(&output.topic) {
                     unknown.push(output.topic.clone());
                 }

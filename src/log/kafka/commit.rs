@@ -21,11 +21,11 @@ use super::{
 use crate::log::{Group, LogError, Offsets, Outputs};
 
 impl Worker {
-    pub(super) fn commit(&mut self, outputs: Vec<Output>, offsets: Offsets) -> Result<(), LogError> {
+    pub(super) fn commit(&mut self, outputs: &[Output], offsets: Offsets) -> Result<(), LogError> {
         if let Some(error) = self.inbox.ended() {
             return Err(error);
         }
-        self.cluster.check_outputs(&outputs)?;
+        self.cluster.check_outputs(outputs)?;
         let (ours, not_ours): (Offsets, Offsets) = offsets
             .into_iter()
             .partition(|(partition, _)| self.owned.contains_key(partition) && !self.inbox.loss_untold(partition));
@@ -42,9 +42,9 @@ impl Worker {
             return Err(LogError::Aborted("the member is still going back to the committed offsets".into()));
         }
         let written = match &self.producer {
-            Producer::Transactional(producer) => self.commit_together(producer, &outputs, &ours),
+            Producer::Transactional(producer) => self.commit_together(producer, outputs, &ours),
             Producer::Plain(producer) => producer
-                .append(&outputs)
+                .append(outputs)
                 .map_err(Failure::Aborted)
                 .and_then(|()| self.commit_offsets(&ours).map_err(Failure::Aborted)),
             Producer::None => Err(Failure::Replace("there is no producer".into())),

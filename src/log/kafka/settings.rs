@@ -33,6 +33,9 @@ const CONSUMER_DEFAULTS: &[(&str, &str)] = &[
     ("session.timeout.ms", "10000"),
     // Prefetched records of all partitions of a consumer together, 16 MiB.
     ("queued.max.messages.kbytes", "16384"),
+    // Largest answer to a fetch, 4 MiB. The default of 50 MiB makes buffers of megabytes that the allocator gives back and takes anew
+    // each time. A single batch that is larger comes all the same.
+    ("fetch.max.bytes", "4194304"),
     // How long fetching rests once that is full. The default of 1 s makes small queues slow.
     ("fetch.queue.backoff.ms", "5"),
 ];

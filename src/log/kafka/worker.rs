@@ -50,6 +50,8 @@ use crate::log::{Group, Input, LogError, Offsets, Outputs};
 
 /// Upper bound of the sleep between turns. Wake-ups make it shorter; this is for one that was missed.
 const TICK: Duration = Duration::from_millis(20);
+/// Records after which it is asked whether the batch has been filled for long enough: the clock costs as much as a record.
+const LOOK_AT_CLOCK_EVERY: usize = 16;
 /// After this a revoked partition that the role did not release is taken from it.
 const RELEASE_WITHIN: Duration = Duration::from_secs(300);
 /// Between tries of what failed and must be done: offsets of an assignment, going back, lost offset commits.
@@ -181,10 +183,11 @@ impl Worker {
             match commands.recv_timeout(TICK) {
                 Ok(Command::Wake) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Command::Commit { outputs, offsets, answer }) => {
-                    let done = self.commit(outputs, offsets);
+                    let done = self.commit(&outputs, offsets);
                     if done.is_err() {
                         self.inbox.shut();
                     }
+                    // The outputs are dropped afterwards: giving back thousands of them takes a while.
                     answer.send(done).ok();
                 }
                 Ok(Command::Release { partitions, answer }) => drop(answer.send(self.release(partitions))),
@@ -263,7 +266,7 @@ impl Worker {
                     }
                     records.push(record);
                     let until = *filling_until.get_or_insert_with(|| Instant::now() + self.group.batch.time);
-                    if Instant::now() >= until {
+                    if records.len() % LOOK_AT_CLOCK_EVERY == 0 && Instant::now() >= until {
                         break;
                     }
                 }
