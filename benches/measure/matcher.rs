@@ -22,7 +22,7 @@ use crate::{
     report::{Bound, Figure},
 };
 
-const EVENTS: u64 = 300_000;
+const EVENTS: u64 = 1_000_000;
 const TEAMS: u64 = 50;
 const SUBSCRIPTIONS_PER_TEAM: u64 = 20;
 const RUNS: usize = 3;
@@ -143,8 +143,8 @@ impl Written {
                 last = records.last().map_or(last, |record| last.max(record.timestamp.0));
             }
         }
+        eprintln!("    {} transactions", (places - EVENTS) / 12);
         ensure!(last > first && places >= EVENTS, "{places} records of a run, from {first} to {last} ms");
-        eprintln!("    {} markers", places - EVENTS);
         Ok((EVENTS - BATCH_RECORDS as u64) as f64 / ((last - first) as f64 / 1000.0))
     }
 }
