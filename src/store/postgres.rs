@@ -382,6 +382,7 @@ fn migrations() -> Migrator {
     let mut migrator = Migrator::with_migrations(vec![
         rows::migration(1, "store", include_str!("../../migrations/postgres/0001_store.sql")),
         rows::migration(2, "content", include_str!("../../migrations/postgres/0002_content.sql")),
+        rows::migration(3, "fewer indexes", include_str!("../../migrations/postgres/0003_fewer_indexes.sql")),
     ]);
     // An older program beside a newer one's tables goes on: migrations only add.
     migrator.set_ignore_missing(true);
