@@ -1,8 +1,11 @@
 //! The filter index, one event after another, from JSON to the rules that match: beside its floor and beside plain evaluation.
 //!
-//! `floor` is what no index can do without: the fields in use taken out of the same bytes, one probe into a table of as many
-//! partitions, and one independent cold line for each match. It is measured in turns with the index, so that the ratio holds on
-//! a machine that is busy with other things.
+//! `floor` is what no index can do without: the fields in use taken out of the same bytes by the fastest of our scanner, sonic-rs
+//! and simd-json, one probe into a table of as many partitions, and one independent cold line for each match. All is measured in
+//! turns, so that ratios hold on a machine that is busy with other things.
+//!
+//! `Avro ns` is the whole match when the same data come in Avro; what each parser and the projection of Avro take by themselves goes
+//! to standard error.
 //!
 //! ```sh
 //! cargo bench -p tidings-core --bench filter_match                     # the quick profiles
@@ -11,18 +14,22 @@
 //! cargo bench -p tidings-core --bench filter_match -- files FOLDER SECONDS        # such files, as other engines are measured
 //! ```
 
+mod avro;
 mod files;
+mod floor;
+mod parsers;
 mod workload;
 
 use std::{
-    collections::HashMap,
     env,
-    hash::{BuildHasherDefault, Hasher},
     hint::black_box,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use avro::AvroEvents;
+use floor::Floor;
+use parsers::{Parser, Paths};
 use serde_json::{Value, json};
 use tidings_core::{
     catalog::Catalog,
@@ -39,9 +46,10 @@ const SEED: u64 = 42;
 /// Events that are held against plain evaluation.
 const PROVEN: usize = 100;
 
-const PROFILES: [(&str, Profile, usize); 10] = [
+const PROFILES: [(&str, Profile, usize); 11] = [
     ("tenant", Profile::Tenant, 10_000),
     ("equal", Profile::Equal, 10_000),
+    ("values", Profile::Values, 10_000),
     ("single", Profile::Single, 10_000),
     ("core", Profile::Core, 10_000),
     ("nots", Profile::Nots, 10_000),
@@ -68,9 +76,9 @@ fn main() {
         _ => {}
     }
     println!(
-        "| profile | subscriptions | matches | floor ns | index ns | ratio | p50 | p99 | above parsing, ns a match | plain ns | build s | bytes a subscription |"
+        "| profile | subscriptions | matches | floor ns | index ns | ratio | Avro ns | p50 | p99 | above parsing, ns a match | plain ns | build s | bytes a subscription |"
     );
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     match words[..] {
         [] => {
             for count in [1_000, 100_000] {
@@ -116,18 +124,48 @@ fn measure(name: &str, profile: Profile, count: usize) {
         }
     }
 
-    let floor = Floor::new(&index, count, stats.partitions, &counts);
-    let (mut of_floor, mut of_index, mut of_scan) = (Vec::new(), Vec::new(), Vec::new());
+    let floor = Floor::new(count, stats.partitions, &counts);
+    let paths = Paths::of(&workload);
+    let mut parsers = Parser::all(&paths);
+    let mut avro = (!profile.is_hypermatch()).then(|| AvroEvents::of(&workload, &index));
+    if let Some(avro) = &mut avro {
+        for (place, count) in counts.iter().enumerate() {
+            let mut found = Vec::new();
+            avro.matching(place, &index, &mut found);
+            assert_eq!(found.len(), *count, "{}", workload.events[place]);
+        }
+    }
+    // A first round says which is the fastest.
+    let first =
+        parsers.iter_mut().map(|parser| time(&workload.events, |_, text| parser.read(text, &index, &paths) as usize));
+    let first: Vec<f64> = first.collect();
+    let fastest = (0..first.len()).min_by(|a, b| first[*a].total_cmp(&first[*b])).expect("several");
+    let (mut of_floor, mut of_index) = (Vec::new(), Vec::new());
+    let mut of_parsers = vec![Vec::new(); parsers.len()];
+    let (mut of_projection, mut of_avro) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        of_floor.push(time(&workload.events, |place, text| floor.run(place, text, &index, &mut scanner)));
+        let parser = &mut parsers[fastest];
+        of_floor.push(time(&workload.events, |place, text| floor.run(place, parser.read(text, &index, &paths))));
         of_index.push(time(&workload.events, |_, text| run(text, &index, &mut scanner)));
-        of_scan.push(time(&workload.events, |_, text| index.read_json(text, &mut scanner).is_ok() as usize));
+        for (parser, times) in parsers.iter_mut().zip(&mut of_parsers) {
+            times.push(time(&workload.events, |_, text| parser.read(text, &index, &paths) as usize));
+        }
+        if let Some(avro) = &mut avro {
+            of_projection.push(time(&workload.events, |place, _| avro.read(place)));
+            of_avro.push(time(&workload.events, |place, _| {
+                let mut found = Vec::new();
+                avro.matching(place, &index, &mut found);
+                touch(&found)
+            }));
+        }
     }
     let median = |mut times: Vec<f64>| {
         times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
+        times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
     };
-    let (of_floor, of_index, of_scan) = (median(of_floor), median(of_index), median(of_scan));
+    let (of_floor, of_index, of_avro) = (median(of_floor), median(of_index), median(of_avro));
+    let of_parsers: Vec<f64> = of_parsers.into_iter().map(median).collect();
+    let (of_scan, of_projection) = (of_parsers[0], median(of_projection));
     let mut single: Vec<f64> = workload
         .events
         .iter()
@@ -148,7 +186,7 @@ fn measure(name: &str, profile: Profile, count: usize) {
     let of_plain = start.elapsed().as_nanos() as f64 / plainly.len().max(1) as f64;
     let per_event = matches as f64 / workload.events.len() as f64;
     println!(
-        "| {name} | {count} | {per_event:.1} | {of_floor:.0} | {of_index:.0} | {:.2} | {:.0} | {:.0} | {:.1} | {of_plain:.0} | {:.2} | {:.0} |",
+        "| {name} | {count} | {per_event:.1} | {of_floor:.0} | {of_index:.0} | {:.2} | {of_avro:.0} | {:.0} | {:.0} | {:.1} | {of_plain:.0} | {:.2} | {:.0} |",
         of_index / of_floor,
         percentile(0.5),
         percentile(0.99),
@@ -157,19 +195,32 @@ fn measure(name: &str, profile: Profile, count: usize) {
         stats.bytes.total as f64 / count as f64,
     );
     eprintln!(
-        "{name} {count}: scan {of_scan:.0} ns, above it {:.0} ns; {} partitions, {} clauses, {} verified, checksum {checksum:016x}; bytes {:?}",
+        "{name} {count}: above the scan {:.0} ns; {} partitions, {} clauses, {} verified, checksum {checksum:016x}; bytes {:?}",
         of_index - of_scan,
         stats.partitions,
         stats.clauses,
         stats.verified,
         stats.bytes
     );
+    for (parser, each) in parsers.iter().zip(of_parsers) {
+        eprintln!("    {each:.0} ns by {}", parser.name());
+    }
+    if let Some(avro) = avro {
+        eprintln!(
+            "    {of_projection:.0} ns by the projection of {} bytes of Avro; the whole match {of_avro:.0}",
+            avro.bytes()
+        );
+    }
 }
 
 /// One event, and one line of each rule that matches.
 fn run(text: impl AsRef<[u8]>, index: &Index, scanner: &mut Scanner) -> usize {
     let mut found = Vec::new();
     index.matching_json(text.as_ref(), scanner, &mut found).expect("usual JSON");
+    touch(&found)
+}
+
+fn touch(found: &[&Arc<Rule>]) -> usize {
     found.iter().map(|rule| rule.destination_hashes.len()).sum()
 }
 
@@ -188,56 +239,6 @@ fn time(events: &[String], mut run: impl FnMut(usize, &[u8]) -> usize) -> f64 {
 
 fn plain<'r>(rules: &'r [Arc<Rule>], event: &Event) -> impl Iterator<Item = &'r Arc<Rule>> {
     rules.iter().filter(move |rule| rule.matches(event))
-}
-
-/// What every index must do.
-struct Floor {
-    table: HashMap<u64, u32, BuildHasherDefault<Same>>,
-    /// As many lines as there are subscriptions, far from each other.
-    lines: Vec<[u64; 8]>,
-    /// Of each event, the lines of its matches.
-    touched: Vec<Vec<u32>>,
-}
-
-#[derive(Default)]
-struct Same(u64);
-
-impl Hasher for Same {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("keys are numbers");
-    }
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
-    }
-}
-
-impl Floor {
-    fn new(_index: &Index, subscriptions: usize, partitions: usize, counts: &[usize]) -> Floor {
-        let chance = &mut Chance(SEED);
-        let touched =
-            counts.iter().map(|count| (0..*count).map(|_| chance.below(subscriptions as u64) as u32).collect());
-        Floor {
-            touched: touched.collect(),
-            lines: vec![[1; 8]; subscriptions],
-            table: (0..partitions as u64).map(|number| (Chance(number).next(), 1)).collect(),
-        }
-    }
-
-    fn run(&self, place: usize, text: &[u8], index: &Index, scanner: &mut Scanner) -> usize {
-        let (team, event_type) = index.read_json(text, scanner).expect("usual JSON");
-        let hash = |text: &str| {
-            text.bytes()
-                .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3))
-        };
-        // A partition of the table, whichever.
-        let key = (hash(team) ^ hash(event_type).rotate_left(32)) % self.table.len() as u64;
-        let probed = self.table.get(&Chance(key).next()).copied().unwrap_or(0);
-        let lines = self.touched[place].iter().map(|line| self.lines[*line as usize][0]).sum::<u64>();
-        probed as usize + lines as usize
-    }
 }
 
 /// Event types of the workload, as catalog entries.

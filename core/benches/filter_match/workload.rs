@@ -38,6 +38,8 @@ pub enum Profile {
     Tenant,
     /// The same without ranges and ends of text, which not every engine has.
     Equal,
+    /// The same of equalities and ranges alone, for those that do not compare texts.
+    Values,
     /// All in one team.
     Single,
     /// One partition of equalities, ranges and comparisons of text in part.
@@ -237,8 +239,30 @@ fn conditions(chance: &mut Chance, team: usize, teams: usize) -> Vec<(&'static s
     conditions
 }
 
-fn is_beyond_equality(value: &Value) -> bool {
-    ["numeric", "suffix"].iter().any(|operator| value[0].get(operator).is_some())
+// === impl Profile ===
+
+impl Profile {
+    /// Many teams, or at least many types: shapes of the platform, not of one operator.
+    fn is_wide(self) -> bool {
+        self.is_of_teams() || self == Profile::Single
+    }
+
+    fn is_of_teams(self) -> bool {
+        matches!(self, Profile::Tenant | Profile::Equal | Profile::Values)
+    }
+
+    pub fn is_hypermatch(self) -> bool {
+        matches!(self, Profile::Hypermatch | Profile::HypermatchPlain)
+    }
+
+    fn has(self, condition: &Value) -> bool {
+        let without: &[&str] = match self {
+            Profile::Equal => &["numeric", "suffix"],
+            Profile::Values => &["suffix", "prefix", "wildcard", "anything-but"],
+            _ => &[],
+        };
+        without.iter().all(|operator| condition[0].get(operator).is_none())
+    }
 }
 
 fn special(profile: Profile, chance: &mut Chance, number: u64) -> Vec<(&'static str, Value)> {
@@ -294,9 +318,9 @@ fn special(profile: Profile, chance: &mut Chance, number: u64) -> Vec<(&'static 
 impl Workload {
     pub fn new(profile: Profile, subscriptions: usize, events: usize, seed: u64) -> Workload {
         let chance = &mut Chance(seed);
-        let teams = if matches!(profile, Profile::Tenant | Profile::Equal) { (subscriptions / 100).max(10) } else { 1 };
+        let teams = if profile.is_of_teams() { (subscriptions / 100).max(10) } else { 1 };
         let (of_team, of_type) = (zipf(teams, 0.7), zipf(TYPES, 0.5));
-        let wide = matches!(profile, Profile::Tenant | Profile::Equal | Profile::Single);
+        let wide = profile.is_wide();
         let subscription = |number: usize, chance: &mut Chance| {
             let team = draw(&of_team, chance);
             let name = format!("team-{team:05}");
@@ -317,7 +341,7 @@ impl Workload {
             }
             let conditions = |chance: &mut Chance| {
                 let mut conditions = conditions(chance, team, teams);
-                conditions.retain(|(_, value)| profile != Profile::Equal || !is_beyond_equality(value));
+                conditions.retain(|(_, value)| profile.has(value));
                 conditions
             };
             let clauses = types.into_iter().map(|t| (event_type(t), conditions(chance))).collect();
@@ -328,11 +352,7 @@ impl Workload {
             .map(|number| {
                 let team = draw(&of_team, chance);
                 let of_type = if wide { draw(&of_type, chance) } else { 0 };
-                if matches!(profile, Profile::Hypermatch | Profile::HypermatchPlain) {
-                    hypermatch(number)
-                } else {
-                    event(chance, number, team, teams, of_type)
-                }
+                if profile.is_hypermatch() { hypermatch(number) } else { event(chance, number, team, teams, of_type) }
             })
             .collect();
         Workload { subscriptions, events }

@@ -9,15 +9,15 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{
-    Decoded, Decoder, MAX_DETAIL, MAX_EVENT_BYTES, Poison, Read, Reason, Unread,
+    Decoded, Decoder, MAX_DETAIL, MAX_EVENT_BYTES, Poison, Read, Reason, Undecoded, Unread,
     attributes::{MAX_ID, MAX_SOURCE, MAX_SUBJECT, MAX_TYPE},
-    avro::{put_bytes, put_long},
+    avro::{self, put_bytes, put_long},
     dead_letter, deadletter,
     tape::Tape,
 };
 use crate::{
     catalog::Catalog,
-    domain::{Day, Delivery, DestinationId, NotificationId, Record, SubscriptionId, TeamId, Timestamp},
+    domain::{Day, Delivery, DestinationId, Event, NotificationId, Record, SubscriptionId, TeamId, Timestamp},
 };
 
 /// The schema id under which tests know `tyk.QuotaExceeded`.
@@ -134,6 +134,12 @@ fn a_cloud_event_and_a_plain_envelope_say_the_same() {
     refused(cloud.to_string(), Reason::BadField);
 }
 
+/// With its data.
+pub(super) fn with_data(undecoded: Undecoded<'_>) -> Decoded {
+    let data = avro::decode(undecoded.shape, undecoded.datum).unwrap();
+    Decoded { event: Event { data, ..undecoded.decoded.event }, codec: undecoded.decoded.codec }
+}
+
 #[test]
 fn an_avro_event_takes_its_type_from_the_schema_and_the_rest_from_headers() {
     let mut record = record(framed(QUOTA_EXCEEDED, &quota_exceeded()));
@@ -144,6 +150,7 @@ fn an_avro_event_takes_its_type_from_the_schema_and_the_rest_from_headers() {
     }
     let decoded = decoder().decode(&record).unwrap();
     assert_eq!(decoder().read(&record, &mut Tape::new()).map(Read::whole), Ok(decoded.clone()));
+    assert_eq!(decoder().undecoded(&record).map(with_data), Some(decoded.clone()));
     assert_eq!(&*decoded.codec, "confluent_avro");
     assert_eq!(&*decoded.event.event_type, "tyk.QuotaExceeded");
     assert_eq!((&*decoded.event.id, &*decoded.event.source), ("e1", "tyk"));
@@ -156,6 +163,8 @@ fn usual_events_are_read_where_they_stand_and_others_taken_apart() {
     let check = |value: Vec<u8>, in_place: bool| {
         let (decoder, record, mut tape) = (decoder(), record(value), Tape::new());
         assert_eq!(decoder.read(&record, &mut tape).unwrap().data.is_some(), in_place, "{:?}", record.value);
+        let is_avro = record.value.as_deref().is_some_and(|value| value[0] == 0);
+        assert_eq!(decoder.undecoded(&record).is_some(), is_avro, "{:?}", record.value);
     };
     check(with("id", json!("1")), true);
     check(framed(QUOTA_EXCEEDED, &quota_exceeded()), true);

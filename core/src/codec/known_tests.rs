@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     Decoded, Decoder, Recipe, Source,
-    hostile::{delivery_of, framed, record},
+    hostile::{delivery_of, framed, record, with_data},
     mapping::Format,
     registered::fingerprints,
     tape::Tape,
@@ -97,6 +97,9 @@ fn check(decoder: &Decoder, record: &Record, expected: &Value) -> Decoded {
     let decoded = decoder.decode(record).unwrap_or_else(|unread| panic!("{unread}: {record:?}"));
     assert_eq!((&*decoded.event.event_type, &decoded.event.data), ("shop.order.paid", expected));
     assert_eq!(decoder.read(record, &mut Tape::new()).unwrap().whole(), decoded);
+    if let Some(undecoded) = decoder.undecoded(record) {
+        assert_eq!(with_data(undecoded), decoded);
+    }
     assert_eq!(decoder.again(&delivery_of(&decoded, record)), Ok(decoded.event.clone()));
     decoded
 }

@@ -52,7 +52,7 @@ pub use delivery::{Parts, decode_delivery, decode_shared_delivery, encode_delive
 pub use directory::{DirectoryCodec, Written};
 pub use framing::SchemaRef;
 pub use mapping::Source;
-pub use read::Read;
+pub use read::{Read, Undecoded};
 pub use registered::Registered;
 pub use source::{Decoded, Decoder, MAX_EVENT_BYTES, Recipe, Unread};
 

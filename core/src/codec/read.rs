@@ -16,7 +16,10 @@ use super::{
     tape::{Tape, View},
     types::Schema,
 };
-use crate::domain::{Event, Record, Timestamp};
+use crate::{
+    catalog::Shape,
+    domain::{Event, Record, Timestamp},
+};
 
 /// An event as the matcher takes it.
 #[derive(Clone, Debug)]
@@ -24,6 +27,17 @@ pub struct Read<'a> {
     pub decoded: Decoded,
     /// The data where it stands in the record. `None` if it had to be taken out: then it is the event's.
     pub data: Option<View<'a>>,
+}
+
+/// An event in Avro of which nothing was read but its attributes: for who takes the fields he needs out of the data himself.
+#[derive(Clone, Debug)]
+pub struct Undecoded<'a> {
+    /// Its event has no data.
+    pub decoded: Decoded,
+    /// Of a schema of the catalog's.
+    pub shape: &'a Arc<Shape>,
+    /// What should be data of that shape. Nobody has looked.
+    pub datum: &'a [u8],
 }
 
 /// An envelope in which everything is as it should be.
@@ -50,16 +64,35 @@ impl Decoder {
         let headers = Headers::of(record).ok()?;
         match recognise(value, &headers, source.format).ok()? {
             Frame::Json(text) if !headers.is_binary() => self.envelope(record, source, tape.read_json(text).ok()?),
-            Frame::Registered { schema, place: IdPlace::Value, payload } => {
-                let known = self.mapped_schema(&schema)?;
-                let data = tape.read_avro(&known.shape, payload).ok()?;
-                self.datum(record, source, &headers, known, CONFLUENT_AVRO, data)
-            }
-            Frame::SingleObject { fingerprint, datum } => {
-                let known = self.object(&fingerprint)?;
+            frame => {
+                let (known, codec, datum) = self.avro(frame)?;
                 let data = tape.read_avro(&known.shape, datum).ok()?;
-                self.datum(record, source, &headers, known, AVRO_OBJECT, data)
+                data.members()?;
+                let decoded = self.named_by(record, source, &headers, known, codec)?;
+                Some(Read { decoded, data: Some(data) })
             }
+        }
+    }
+
+    /// The same as [`Decoder::read`] for an event in Avro, its data left unread; `None` for everything else. Who then finds the data
+    /// to be what their shape says has what [`Decoder::decode`] would have given, and who does not must ask that.
+    pub fn undecoded<'a>(&'a self, record: &'a Record) -> Option<Undecoded<'a>> {
+        let value = record.value.as_deref().filter(|value| value.len() <= MAX_EVENT_BYTES)?;
+        let source = Some(self.source(&record.topic)).filter(|source| source.is_usual())?;
+        let headers = Headers::of(record).ok()?;
+        let (known, codec, datum) = self.avro(recognise(value, &headers, source.format).ok()?)?;
+        let Shape::Record(_) = *known.shape else { return None };
+        let decoded = self.named_by(record, source, &headers, known, codec)?;
+        Some(Undecoded { decoded, shape: &known.shape, datum })
+    }
+
+    /// Avro of a schema of the catalog's own: the schema, what the codec is called, and the data.
+    fn avro<'a>(&self, frame: Frame<'a>) -> Option<(&Schema, &'static str, &'a [u8])> {
+        match frame {
+            Frame::Registered { schema, place: IdPlace::Value, payload } => {
+                Some((self.mapped_schema(&schema)?, CONFLUENT_AVRO, payload))
+            }
+            Frame::SingleObject { fingerprint, datum } => Some((self.object(&fingerprint)?, AVRO_OBJECT, datum)),
             _ => None,
         }
     }
@@ -72,24 +105,22 @@ impl Decoder {
         Some(Read { decoded: Decoded { event, codec: JSON.into() }, data: Some(data) })
     }
 
-    /// The value is the data alone, of a schema of the catalog's.
-    fn datum<'a>(
+    /// The value is the data alone, of a schema of the catalog's: headers and the source say the rest.
+    fn named_by(
         &self,
-        record: &'a Record,
+        record: &Record,
         source: &Source,
         headers: &Headers<'_>,
         known: &Schema,
         codec: &'static str,
-        data: View<'a>,
-    ) -> Option<Read<'a>> {
-        data.members()?;
+    ) -> Option<Decoded> {
         let attributes = Attributes::find(source, Usual::Headers(headers), record, &Value::Null).ok()?;
         let event_type = match attributes.event_type.as_deref() {
             Some(name) => self.named(source, name)?,
             None => known.event_type.clone(),
         };
         let event = attributes.event(source, record, event_type).ok()?;
-        Some(Read { decoded: Decoded { event, codec: codec.into() }, data: Some(data) })
+        Some(Decoded { event, codec: codec.into() })
     }
 
     fn named(&self, source: &Source, name: &str) -> Option<Arc<str>> {

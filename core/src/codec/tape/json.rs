@@ -231,22 +231,43 @@ impl Reader<'_> {
 ///
 /// Eight at a time: `x - 0x01… & !x & 0x80…` marks the zero bytes of a word, and a byte that is wanted becomes zero by
 /// exclusive or. A mark above the first one may be false, the first one never is.
+#[inline]
 pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x8080_8080_8080_8080;
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;
+    let marks = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        let quotes = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);
+        let backslashes = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
+        (quotes | backslashes | word.wrapping_sub(ONES * 0x20)) & !word & TOPS
+    };
+    let (pairs, rest) = bytes.as_chunks::<16>();
+    for (i, pair) in pairs.iter().enumerate() {
+        let ([low, high], _) = pair.as_chunks::<8>() else { break };
+        let (low, high) = (marks(low), marks(high));
+        if low | high != 0 {
+            let place = if low != 0 { low.trailing_zeros() } else { 64 + high.trailing_zeros() };
+            return i * 16 + place as usize / 8;
+        }
+    }
+    let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1F);
+    pairs.len() * 16 + rest.iter().position(special).unwrap_or(rest.len())
+}
+
+/// How many digits there are before anything else. By words too: a byte of at most 9 stays below 0x80 when 0x76 is added.
+#[inline]
+pub(crate) fn digits_prefix(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks::<8>();
     for (i, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let controls = word.wrapping_sub(ONES * 0x20) & !word & TOPS;
-        let marks = zeros(word ^ (ONES * u64::from(b'"'))) | zeros(word ^ (ONES * u64::from(b'\\'))) | controls;
+        let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'0'));
+        let marks = ((word & !TOPS) + ONES * 0x76 | word) & TOPS;
         if marks != 0 {
             return i * 8 + marks.trailing_zeros() as usize / 8;
         }
     }
-    let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1F);
-    words.len() * 8 + rest.iter().position(special).unwrap_or(rest.len())
+    words.len() * 8 + rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len())
 }
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const TOPS: u64 = 0x8080_8080_8080_8080;
 
 /// The character that an escape means, and how many bytes it takes after the backslash.
 pub(crate) fn escape(bytes: &[u8]) -> Result<(char, usize), Unusual> {

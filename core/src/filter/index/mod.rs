@@ -43,7 +43,7 @@ use projection::Projection;
 use scan::{Addressed, OfScan};
 use table::Table;
 
-pub use avro::AvroProgram;
+pub use avro::{AvroProgram, AvroPrograms};
 pub use scan::Scanner;
 pub use stats::{PartitionStats, Stats};
 

@@ -1,5 +1,7 @@
 //! The fields in use as a tree of names: what a scanner takes out of an event, and what it may skip.
 
+use std::sync::Arc;
+
 use super::fields::Fields;
 
 /// Of an envelope: `team`, `type`, and below `data` the fields.
@@ -10,6 +12,8 @@ pub struct Projection {
     pub(super) bound: usize,
     /// [`Fields::version`] of the fields it was made of.
     pub version: u64,
+    /// No two are the same.
+    pub(super) identity: Arc<()>,
 }
 
 /// An object on the way.
@@ -36,8 +40,12 @@ pub(super) const ROOT: u32 = 0;
 
 impl Projection {
     pub fn of(fields: &Fields) -> Projection {
-        let mut projection =
-            Projection { nodes: vec![Node::default()], bound: fields.bound(), version: fields.version() };
+        let mut projection = Projection {
+            nodes: vec![Node::default()],
+            bound: fields.bound(),
+            version: fields.version(),
+            identity: Arc::default(),
+        };
         for (path, number) in fields.iter() {
             let mut node = ROOT as usize;
             for (depth, name) in path.iter().enumerate() {
