@@ -8,6 +8,7 @@ use std::str;
 
 use super::{
     found::{Found, Source, weight},
+    many::Room,
     projection::{Projection, ROOT},
 };
 use crate::{
@@ -34,6 +35,8 @@ pub struct Scanner {
     pub(super) written: String,
     /// Of which event a slot is: nothing needs to be cleared.
     pub(super) generation: u32,
+    /// Of the index, for whoever it reads for.
+    pub(super) room: Room,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
