@@ -88,12 +88,12 @@ pub fn measure(folder: &str, seconds: f64) {
             checksum = checksum.wrapping_add(Chance(number).next());
         }
     }
-    let mut passes = Vec::new();
+    let (mut passes, mut found) = (Vec::new(), Vec::new());
     let end = Instant::now() + Duration::from_secs_f64(seconds);
     while passes.len() < MIN_PASSES || Instant::now() < end {
         let start = Instant::now();
         events.iter().for_each(|text| {
-            black_box(run(text, &index, &mut scanner));
+            black_box(run(text, &index, &mut scanner, &mut found));
         });
         passes.push(start.elapsed().as_nanos() as f64 / events.len() as f64);
     }
@@ -102,7 +102,7 @@ pub fn measure(folder: &str, seconds: f64) {
         .iter()
         .map(|text| {
             let start = Instant::now();
-            black_box(run(text, &index, &mut scanner));
+            black_box(run(text, &index, &mut scanner, &mut found));
             start.elapsed().as_nanos()
         })
         .collect();

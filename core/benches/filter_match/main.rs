@@ -10,6 +10,7 @@
 //! ```sh
 //! cargo bench -p tidings-core --bench filter_match                     # the quick profiles
 //! cargo bench -p tidings-core --bench filter_match -- tenant 1000000   # one profile, so many subscriptions
+//! cargo bench -p tidings-core --bench filter_match -- threads 100000  # two readers on one index; a reader beside a writer
 //! cargo bench -p tidings-core --bench filter_match -- write tenant 10000 FOLDER   # its files, for other engines
 //! cargo bench -p tidings-core --bench filter_match -- files FOLDER SECONDS        # such files, as other engines are measured
 //! ```
@@ -18,6 +19,7 @@ mod avro;
 mod files;
 mod floor;
 mod parsers;
+mod threads;
 mod workload;
 
 use std::{
@@ -36,7 +38,13 @@ use tidings_core::{
     domain::{DestinationId, Event, EventSelector, Subscription, SubscriptionId, TeamId, TypeSelector},
     filter::{Index, Rule, Scanner},
 };
+use tikv_jemalloc_ctl::{epoch, stats};
+use tikv_jemallocator::Jemalloc;
 use workload::{Chance, Profile, TYPES, Workload};
+
+/// The product's own, so that rules and index lie in memory as they do there; and it counts.
+#[global_allocator]
+static HEAP: Jemalloc = Jemalloc;
 
 /// Each is timed so often, in turns.
 const ROUNDS: usize = 9;
@@ -73,12 +81,15 @@ fn main() {
             return files::write(profile(name).1, count.parse().expect("a number"), folder);
         }
         ["files", folder, seconds] => return files::measure(folder, seconds.parse().expect("a number")),
+        ["threads", count] => return threads::measure(count.parse().expect("a number")),
         _ => {}
     }
     println!(
-        "| profile | subscriptions | matches | floor ns | index ns | ratio | Avro ns | p50 | p99 | above parsing, ns a match | plain ns | build s | bytes a subscription |"
+        "| profile | subscriptions | matches | floor ns | index ns | ratio | Avro ns | p50 | p99 | above parsing, ns | a match | plain ns | build s | index, bytes a subscription | by the allocator | rules |"
     );
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!(
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    );
     match words[..] {
         [] => {
             for count in [1_000, 100_000] {
@@ -95,10 +106,14 @@ fn main() {
 fn measure(name: &str, profile: Profile, count: usize) {
     let events = if profile == Profile::Single { 1_000 } else { 10_000 };
     let workload = Workload::new(profile, count, events, SEED);
+    let before = allocated();
     let rules = compile(&workload);
+    let of_rules = allocated() - before;
+    let before = allocated();
     let start = Instant::now();
     let index = Index::of(rules.iter().cloned());
     let build = start.elapsed();
+    let of_heap = allocated() - before;
     let stats = index.stats();
 
     // What matches, and that plain evaluation says the same.
@@ -141,19 +156,20 @@ fn measure(name: &str, profile: Profile, count: usize) {
     let first: Vec<f64> = first.collect();
     let fastest = (0..first.len()).min_by(|a, b| first[*a].total_cmp(&first[*b])).expect("several");
     let (mut of_floor, mut of_index) = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
     let mut of_parsers = vec![Vec::new(); parsers.len()];
     let (mut of_projection, mut of_avro) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let parser = &mut parsers[fastest];
         of_floor.push(time(&workload.events, |place, text| floor.run(place, parser.read(text, &index, &paths))));
-        of_index.push(time(&workload.events, |_, text| run(text, &index, &mut scanner)));
+        of_index.push(time(&workload.events, |_, text| run(text, &index, &mut scanner, &mut found)));
         for (parser, times) in parsers.iter_mut().zip(&mut of_parsers) {
             times.push(time(&workload.events, |_, text| parser.read(text, &index, &paths) as usize));
         }
         if let Some(avro) = &mut avro {
             of_projection.push(time(&workload.events, |place, _| avro.read(place)));
             of_avro.push(time(&workload.events, |place, _| {
-                let mut found = Vec::new();
+                found.clear();
                 avro.matching(place, &index, &mut found);
                 touch(&found)
             }));
@@ -171,7 +187,7 @@ fn measure(name: &str, profile: Profile, count: usize) {
         .iter()
         .map(|text| {
             let start = Instant::now();
-            black_box(run(text.as_bytes(), &index, &mut scanner));
+            black_box(run(text.as_bytes(), &index, &mut scanner, &mut found));
             start.elapsed().as_nanos() as f64
         })
         .collect();
@@ -186,13 +202,16 @@ fn measure(name: &str, profile: Profile, count: usize) {
     let of_plain = start.elapsed().as_nanos() as f64 / plainly.len().max(1) as f64;
     let per_event = matches as f64 / workload.events.len() as f64;
     println!(
-        "| {name} | {count} | {per_event:.1} | {of_floor:.0} | {of_index:.0} | {:.2} | {of_avro:.0} | {:.0} | {:.0} | {:.1} | {of_plain:.0} | {:.2} | {:.0} |",
+        "| {name} | {count} | {per_event:.1} | {of_floor:.0} | {of_index:.0} | {:.2} | {of_avro:.0} | {:.0} | {:.0} | {:.0} | {:.1} | {of_plain:.0} | {:.2} | {:.0} | {:.0} | {:.0} |",
         of_index / of_floor,
         percentile(0.5),
         percentile(0.99),
+        of_index - of_scan,
         (of_index - of_scan) / per_event.max(1.0),
         build.as_secs_f64(),
         stats.bytes.total as f64 / count as f64,
+        of_heap as f64 / count as f64,
+        of_rules as f64 / count as f64,
     );
     eprintln!(
         "{name} {count}: above the scan {:.0} ns; {} partitions, {} clauses, {} verified, checksum {checksum:016x}; bytes {:?}",
@@ -213,11 +232,17 @@ fn measure(name: &str, profile: Profile, count: usize) {
     }
 }
 
+/// Bytes in use.
+fn allocated() -> usize {
+    epoch::advance().expect("counted");
+    stats::allocated::read().expect("counted")
+}
+
 /// One event, and one line of each rule that matches.
-fn run(text: impl AsRef<[u8]>, index: &Index, scanner: &mut Scanner) -> usize {
-    let mut found = Vec::new();
-    index.matching_json(text.as_ref(), scanner, &mut found).expect("usual JSON");
-    touch(&found)
+fn run<'i>(text: impl AsRef<[u8]>, index: &'i Index, scanner: &mut Scanner, found: &mut Vec<&'i Arc<Rule>>) -> usize {
+    found.clear();
+    index.matching_json(text.as_ref(), scanner, found).expect("usual JSON");
+    touch(found)
 }
 
 fn touch(found: &[&Arc<Rule>]) -> usize {

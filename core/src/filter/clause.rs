@@ -83,7 +83,7 @@ pub fn compile(selector: &EventSelector, catalog: &Catalog, path: &str) -> Resul
         TypeSelector::Any => {
             let pattern = Pattern::read_into(&selector.filter, &place, &mut faults);
             let event_type = selector.event_type.clone();
-            return faults.or(Clause { event_type, root: Branch::of_fields(pattern.nodes, "") });
+            return faults.or(Clause { event_type, root: Branch::of_fields(pattern.nodes, "").compact() });
         }
         TypeSelector::Key(key) => match catalog.resolve(key) {
             Some(event_type) => return of_type(selector, event_type, Required::Asked, path),
@@ -124,7 +124,7 @@ pub(super) fn of_type(
     if required == Required::Asked {
         check.required(&selector.filter, &place);
     }
-    faults.or(Clause { event_type: TypeSelector::Key(event_type.key.as_str().into()), root })
+    faults.or(Clause { event_type: TypeSelector::Key(event_type.key.as_str().into()), root: root.compact() })
 }
 
 // === impl Branch ===
@@ -154,6 +154,15 @@ impl Branch {
             }
         }
         branch
+    }
+
+    /// Without room for more: there are as many as there are subscriptions.
+    fn compact(mut self) -> Branch {
+        self.leaves.shrink_to_fit();
+        self.groups.shrink_to_fit();
+        self.inner = self.inner.into_iter().map(|(field, inner)| (field, inner.compact())).collect();
+        self.inner.shrink_to_fit();
+        self
     }
 
     /// The condition, if it is the only one.

@@ -20,9 +20,16 @@ pub struct Rule {
     /// The [`destination_hash`] of each of its destinations: hashing names once is enough.
     pub destination_hashes: Box<[u32]>,
     clauses: Box<[Clause]>,
-    /// For each selector, where its clauses end; empty where each has one, as nearly all have.
-    ends: Box<[usize]>,
+    /// In a place of its own, because few rules have any.
+    ends: Option<Box<Ends>>,
 }
+
+/// For each selector, where its clauses end. There are none where each has one, as nearly all have.
+#[derive(Debug)]
+struct Ends(Box<[usize]>);
+
+/// An event's matches lie anywhere in memory: each is one cache line, the counts of its [`Arc`] and all.
+const _: () = assert!(size_of::<Rule>() + 2 * size_of::<usize>() == 64);
 
 // === impl Rule ===
 
@@ -44,18 +51,17 @@ impl Rule {
                 break;
             }
         }
-        if ends.iter().copied().eq(1..=ends.len()) {
-            ends = Vec::new();
-        }
+        let each_one = ends.iter().copied().eq(1..=ends.len());
+        let ends = (!each_one).then(|| Box::new(Ends(ends.into())));
         let destinations = subscription.destinations.iter();
         let destination_hashes = destinations.map(|id| destination_hash(&subscription.team, id)).collect();
-        faults.or(Rule { subscription, destination_hashes, clauses: clauses.into(), ends: ends.into() })
+        faults.or(Rule { subscription, destination_hashes, clauses: clauses.into(), ends })
     }
 
     /// Of clauses that no catalog has seen.
     #[cfg(test)]
     pub(super) fn of(subscription: Arc<Subscription>, clauses: Vec<Clause>) -> Rule {
-        Rule { subscription, destination_hashes: Box::default(), clauses: clauses.into(), ends: Box::default() }
+        Rule { subscription, destination_hashes: Box::default(), clauses: clauses.into(), ends: None }
     }
 
     pub(super) fn clauses(&self) -> &[Clause] {
@@ -116,11 +122,9 @@ impl Rule {
 
     /// The clauses of one selector.
     fn clauses_of(&self, selector: usize) -> &[Clause] {
-        match selector.checked_sub(1) {
-            _ if self.ends.is_empty() => &self.clauses[selector..=selector],
-            None => &self.clauses[..self.ends[selector]],
-            Some(before) => &self.clauses[self.ends[before]..self.ends[selector]],
-        }
+        let Some(Ends(ends)) = self.ends.as_deref() else { return &self.clauses[selector..=selector] };
+        let begin = selector.checked_sub(1).map_or(0, |before| ends[before]);
+        &self.clauses[begin..ends[selector]]
     }
 }
 

@@ -3,13 +3,13 @@
 //! One pass over the conditions, sorted by field; then each column is laid out by itself. What a row accepts of a value is asked of
 //! its own [`Parts`], so that the block cannot mean anything else than they do. Costs about a microsecond a row.
 
-use std::{ops::Bound, sync::Arc};
+use std::{cmp::Reverse, ops::Bound, sync::Arc};
 
 use super::{
-    block::{Block, Column, DENSE, Edge, Extra, MAX_WHOLE, NONE, Value, Wide, whole_key},
+    block::{ABSENT, Block, Column, DENSE, Edge, Extra, MAX_WHOLE, NONE, OTHER, Value, Wide, packed, whole_key},
     fields::Fields,
-    hash::hash,
     predicates::{Predicate, Predicates},
+    word::Word,
 };
 use crate::filter::{
     Number, Rule, TextTest,
@@ -20,6 +20,8 @@ use crate::filter::{
 /// A clause of a rule, by its place among the rule's clauses.
 #[derive(Clone, Debug)]
 pub struct Row {
+    /// Of its partition's key.
+    pub hash: u64,
     pub rule: Arc<Rule>,
     pub clause: u32,
 }
@@ -37,6 +39,10 @@ struct Condition<'c> {
 struct Builder {
     width: usize,
     rows: usize,
+    /// Where the rows begin that ask for the first column.
+    asking: usize,
+    /// Of the column in hand, the rows that accept a value that is not named, and those that accept none.
+    sets: [Vec<u64>; 2],
     columns: Vec<Column>,
     values: Vec<Value>,
     words: Vec<u64>,
@@ -67,13 +73,15 @@ impl Block {
         }
         conditions.sort_by_key(|condition| (condition.field, condition.nth));
         let same = |a: &Condition<'_>, b: &Condition<'_>| (a.field, a.nth) == (b.field, b.nth);
-        let columns = conditions.chunk_by(same).count();
-        let mut builder = Builder::new(team, event_type, rows.len(), columns, &verified);
-        for (place, conditions) in conditions.chunk_by(same).enumerate() {
+        let mut columns: Vec<&[Condition<'_>]> = conditions.chunk_by(same).collect();
+        columns.sort_by_cached_key(|conditions| first_to_ask(conditions));
+        let repeats = repeats(rows);
+        let mut builder = Builder::new(team, event_type, rows.len(), columns.len());
+        let (verified, repeats) = (builder.rows_of_block(&verified), builder.rows_of_block(&repeats));
+        for (place, conditions) in columns.into_iter().enumerate() {
             builder.column(place, conditions);
         }
         fields.retain(builder.columns.iter().map(|column| column.field));
-        builder.values.push(Value { hash: 0, text: builder.texts.len() as u32, rows: NONE });
         Block {
             rules: rows.iter().map(|row| row.rule.clone()).collect(),
             columns: builder.columns.into(),
@@ -84,9 +92,48 @@ impl Block {
             extras: builder.extras.into(),
             team_bytes: team.len() as u32,
             type_bytes: event_type.map_or(NONE, |event_type| event_type.len() as u32),
-            verifies: verified.iter().any(|word| *word != 0),
+            asking: builder.asking as u32,
+            verified,
+            repeats,
         }
     }
+}
+
+/// The order in which columns are asked: first those that most rows of most events fail in, last those that are dear to ask. The fewer
+/// rows are left, the more columns nobody asks for any longer.
+fn first_to_ask(conditions: &[Condition<'_>]) -> (bool, Reverse<usize>) {
+    let is_dear =
+        conditions.iter().any(|condition| !condition.parts.texts.is_empty() || condition.parts.refused.is_some());
+    let refusing = conditions.iter().filter(|condition| !condition.parts.accept_other()).count();
+    (is_dear, Reverse(refusing))
+}
+
+/// Rows of the same rule as the row before.
+fn repeats(rows: &[Row]) -> Vec<u64> {
+    let mut repeats = vec![0; rows.len().div_ceil(64)];
+    for (row, _) in rows.windows(2).enumerate().filter(|(_, pair)| Arc::ptr_eq(&pair[0].rule, &pair[1].rule)) {
+        repeats[(row + 1) / 64] |= 1 << ((row + 1) % 64);
+    }
+    repeats
+}
+
+/// Brings what [`Block::build`] reads of these rows into the cache. Rows of a partition lie anywhere, and what one leads to leads to more:
+/// one after another each would be waited for, here those of many rows are waited for at once.
+pub fn fetch(rows: &[Row]) {
+    let clauses = || rows.iter().map(|row| &row.rule.clauses()[row.clause as usize]);
+    let leaves = || {
+        clauses().flat_map(|clause| {
+            clause.root.leaves.iter().chain(clause.root.inner.iter().flat_map(|(_, inner)| &inner.leaves))
+        })
+    };
+    let first = |text: &str| text.bytes().next().map_or(0, usize::from);
+    let mut read: usize = rows.iter().map(|row| row.rule.clauses().len()).sum();
+    read += rows.iter().map(|row| first(row.rule.subscription.id.as_str())).sum::<usize>();
+    read += clauses().map(|clause| clause.root.leaves.len() + clause.root.inner.len()).sum::<usize>();
+    read += leaves().map(|leaf| first(&leaf.field)).sum::<usize>();
+    let parts = leaves().filter_map(|leaf| leaf.alternatives.parts());
+    read += parts.map(|parts| parts.named_texts().map(first).sum::<usize>()).sum::<usize>();
+    std::hint::black_box(read);
 }
 
 /// Shows each condition with the names on its way; `None` for what must be verified.
@@ -115,47 +162,70 @@ fn walk<'c>(branch: &'c Branch, path: &mut Vec<&'c str>, show: &mut impl FnMut(&
 // === impl Builder ===
 
 impl Builder {
-    fn new(team: &str, event_type: Option<&str>, rows: usize, columns: usize, verified: &[u64]) -> Builder {
+    fn new(team: &str, event_type: Option<&str>, rows: usize, columns: usize) -> Builder {
         let width = rows.div_ceil(64);
-        let mut words = vec![u64::MAX; 2 * columns * width];
-        if !rows.is_multiple_of(64) {
-            words.chunks_mut(width).for_each(|set| set[width - 1] = u64::MAX >> (64 - rows % 64));
-        }
-        if verified.iter().any(|word| *word != 0) {
-            words.extend_from_slice(verified);
-        }
+        let mut words: Vec<u64> = packed(team).chain(packed(event_type.unwrap_or_default())).collect();
+        let asking = words.len();
+        words.resize(asking + columns * width, 0);
         Builder {
             width,
             rows,
+            asking,
+            sets: Default::default(),
             columns: Vec::with_capacity(columns),
             values: Vec::with_capacity(4 * rows),
             words,
             lists: if width > 1 { vec![0; 2 * columns] } else { Vec::new() },
-            texts: [team, event_type.unwrap_or_default()].concat().into(),
+            texts: Vec::new(),
             extras: Vec::new(),
         }
     }
 
+    /// The place of a set that concerns no column; [`NONE`] of an empty one.
+    fn rows_of_block(&mut self, rows: &[u64]) -> u32 {
+        if rows.iter().all(|word| *word == 0) {
+            return NONE;
+        }
+        self.words.extend_from_slice(rows);
+        (self.words.len() - rows.len()) as u32
+    }
+
     fn column(&mut self, place: usize, conditions: &[Condition<'_>]) {
         let width = self.width;
-        let (other, absent) = (2 * place * width, (2 * place + 1) * width);
+        let asking = self.asking + place * width;
+        for set in &mut self.sets {
+            set.clear();
+            set.resize(width, u64::MAX);
+            if !self.rows.is_multiple_of(64) {
+                set[width - 1] = u64::MAX >> (64 - self.rows % 64);
+            }
+        }
         for Condition { row, parts, .. } in conditions {
             let (word, bit) = (*row as usize / 64, 1 << (row % 64));
             if !parts.accept_other() {
-                self.words[other + word] &= !bit;
+                self.sets[OTHER][word] &= !bit;
             }
             if !parts.absent {
-                self.words[absent + word] &= !bit;
+                self.sets[ABSENT][word] &= !bit;
             }
+            self.words[asking + word] |= bit;
         }
         if width > 1 {
-            let size = |set: usize| self.words[set..set + width].iter().map(|word| word.count_ones()).sum();
-            (self.lists[2 * place], self.lists[2 * place + 1]) = (size(other), size(absent));
+            let size = |set: usize| self.sets[set].iter().map(|word| word.count_ones()).sum();
+            (self.lists[2 * place], self.lists[2 * place + 1]) = (size(OTHER), size(ABSENT));
+        }
+        let asked = |set: &Vec<u64>| {
+            set[0] & self.words[asking] == 0
+                && set[0].count_ones() + self.words[asking].count_ones() == self.rows as u32
+        };
+        let sets = if width == 1 && self.sets.iter().all(asked) { NONE } else { self.words.len() as u32 };
+        if sets != NONE {
+            self.sets.iter().for_each(|set| self.words.extend_from_slice(set));
         }
         let values = self.values.len() as u32;
-        self.texts(other, conditions);
+        self.texts(conditions);
         let extra = Extra {
-            literals: self.literals(other, conditions),
+            literals: self.literals(conditions),
             bounds: 0,
             keys: NONE,
             intervals: NONE,
@@ -166,45 +236,52 @@ impl Builder {
         let empty = extra.intervals == NONE && extra.predicates.is_none() && extra.literals == [NONE; 3];
         let count = self.values.len() as u32 - values;
         let number = if empty { NONE } else { self.extras.len() as u32 };
-        self.columns.push(Column { field: conditions[0].field, values, count, extra: number });
+        self.columns.push(Column { field: conditions[0].field, values, count, extra: number, sets });
         self.extras.extend((!empty).then_some(extra));
     }
 
     /// The dictionary: each text that a row names, with the rows for which it makes a difference.
-    fn texts(&mut self, other: usize, conditions: &[Condition<'_>]) {
-        let mut named: Vec<(u32, &str, usize)> = Vec::with_capacity(2 * conditions.len());
+    fn texts(&mut self, conditions: &[Condition<'_>]) {
+        let mut named: Vec<(Word, &str, usize)> = Vec::with_capacity(2 * conditions.len());
         for (at, condition) in conditions.iter().enumerate() {
-            named.extend(condition.parts.named_texts().map(|text| (hash(text.as_bytes()) as u32, text, at)));
+            named.extend(condition.parts.named_texts().map(|text| (Word::of(text.as_bytes()), text, at)));
         }
-        named.sort_unstable();
+        named.sort_unstable_by_key(|(word, text, at)| (word.tag, *text, *at));
         named.dedup();
         let mut differing = Vec::new();
         for same in named.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
-            let (hash, text, _) = same[0];
+            let (word, text, _) = same[0];
             differing.clear();
             differing.extend(same.iter().map(|(_, _, at)| &conditions[*at]).filter_map(|condition| {
                 let row = condition.row;
-                let otherwise = self.words[other + row as usize / 64] >> (row % 64) & 1 == 1;
+                let otherwise = self.sets[OTHER][row as usize / 64] >> (row % 64) & 1 == 1;
                 (condition.parts.accept_named(Scalar::Text(text)) != otherwise).then_some(row)
             }));
             if differing.is_empty() {
                 continue;
             }
-            let rows = self.differing(other, &differing);
-            self.values.push(Value { hash, text: self.texts.len() as u32, rows });
-            self.texts.extend_from_slice(text.as_bytes());
+            let rows = self.differing(&differing);
+            let mut value = Value { word, rows };
+            if word.is_long() {
+                value.word = Word::long(text.as_bytes(), self.texts.len() as u32);
+                self.texts.extend_from_slice(text.as_bytes());
+            }
+            self.values.push(value);
         }
     }
 
-    /// Up to 64 rows: the place of `other` with these turned round. Beyond: a handle of these, or of the whole, whichever is shorter.
-    fn differing(&mut self, other: usize, rows: &[u32]) -> u32 {
-        if self.width > 1 && rows.len() <= 2 * self.width {
-            return self.list(rows);
+    /// Up to 64 rows: `other` with these turned round. Beyond: a handle of these, or of the whole, whichever is shorter.
+    fn differing(&mut self, rows: &[u32]) -> u64 {
+        if self.width == 1 {
+            return rows.iter().fold(self.sets[OTHER][0], |word, row| word ^ 1 << row);
+        }
+        if rows.len() <= 2 * self.width {
+            return self.list(rows).into();
         }
         let at = self.words.len();
-        self.words.extend_from_within(other..other + self.width);
+        self.words.extend_from_slice(&self.sets[OTHER]);
         rows.iter().for_each(|row| self.words[at + *row as usize / 64] ^= 1 << (row % 64));
-        if self.width > 1 { at as u32 | DENSE } else { at as u32 }
+        (at as u32 | DENSE).into()
     }
 
     /// A set of rows: a handle, or up to 64 rows the place of its word.
@@ -228,15 +305,15 @@ impl Builder {
         at
     }
 
-    fn literals(&mut self, other: usize, conditions: &[Condition<'_>]) -> [u32; 3] {
+    fn literals(&mut self, conditions: &[Condition<'_>]) -> [u32; 3] {
         [Scalar::Null, Scalar::Boolean(false), Scalar::Boolean(true)].map(|scalar| {
             let at = self.words.len();
             let mut differs = false;
             for Condition { row, parts, .. } in conditions {
                 let (word, bit) = (*row as usize / 64, 1_u64 << (row % 64));
-                if parts.accept_named(scalar) != (self.words[other + word] & bit != 0) {
+                if parts.accept_named(scalar) != (self.sets[OTHER][word] & bit != 0) {
                     if !differs {
-                        self.words.extend_from_within(other..other + self.width);
+                        self.words.extend_from_slice(&self.sets[OTHER]);
                         differs = true;
                     }
                     self.words[at + word] ^= bit;
@@ -273,17 +350,15 @@ impl Builder {
 
     /// Cuts the numbers where some row changes its mind, and writes down the rows of each interval.
     fn numbers(&mut self, conditions: &[Condition<'_>], extra: Extra) -> Extra {
+        let concerned = |c: &Condition<'_>| !c.parts.ranges.is_empty() || c.parts.named_numbers().next().is_some();
+        if !conditions.iter().any(concerned) {
+            return extra;
+        }
         let mut turns: Vec<(Edge, u32)> = Vec::new();
         let mut first = vec![0_u64; self.width];
-        let mut rows_turning = vec![0_u64; self.width];
         for Condition { row, parts, .. } in conditions {
             let (word, bit) = (*row as usize / 64, 1_u64 << (row % 64));
-            let begins = turns.len();
-            let accepted = number_turns(parts, *row, &mut turns);
-            if turns.len() > begins {
-                rows_turning[word] |= bit;
-            }
-            if accepted {
+            if number_turns(parts, *row, &mut turns) {
                 first[word] |= bit;
             }
         }

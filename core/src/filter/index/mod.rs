@@ -14,8 +14,8 @@
 //! What is deliberately absent: any decision by a hash alone (keys, names and texts are compared byte by byte), and any knowledge
 //! of operators that [`Parts`](super::alternatives::Parts) does not name: they are left to plain evaluation.
 //!
-//! Reading order: this file, [`block`], [`build`], [`found`], [`scan`] and [`avro`] for events that are not read whole, `predicates`,
-//! `fields`, `table`, `hash`.
+//! Reading order: this file, [`block`], [`many`], [`build`], [`found`], [`scan`] and [`avro`] for events that are not read whole, `predicates`,
+//! `fields`, `table`, `word`, `hash`.
 
 mod avro;
 mod block;
@@ -23,6 +23,7 @@ mod build;
 mod fields;
 mod found;
 mod hash;
+mod many;
 mod predicates;
 mod projection;
 mod scan;
@@ -30,15 +31,17 @@ mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
+mod word;
 
 use std::{fmt, iter, sync::Arc};
 
 use avro::OfAvro;
-use block::{Block, Scratch};
+use block::Block;
 use build::Row;
 use fields::Fields;
 use found::{MAX_WAYS_WEIGHT, OfDatum, Source};
 use hash::hash;
+use many::{Room, Scratch};
 use projection::Projection;
 use scan::{Addressed, OfScan};
 use table::Table;
@@ -104,6 +107,8 @@ struct Key {
 const MAX_FRESH: usize = 64;
 /// How many partitions may wait to be settled.
 const MAX_UNSETTLED: usize = 10_000;
+/// So many rows are brought into the cache at a time, when all are built.
+const FETCHED: usize = 128;
 /// So many rows are built anew rather than laid over others.
 const SMALL: usize = 64;
 /// A layer that is not so many times as large as what is laid over it is built together with it.
@@ -118,25 +123,33 @@ impl Index {
 
     /// All at once. There must be no two of the same team and id.
     pub fn of(rules: impl IntoIterator<Item = Arc<Rule>>) -> Index {
-        let mut rows: Vec<(u64, Row)> = Vec::new();
+        let mut rows: Vec<Row> = Vec::new();
         for rule in rules {
-            let clauses = 0..rule.clauses().len() as u32;
-            rows.extend(clauses.map(|clause| {
-                let row = Row { rule: rule.clone(), clause };
-                (key_hash(rule.subscription.team.as_str(), row.event_type()), row)
-            }));
+            rows.extend((0..rule.clauses().len()).map(|clause| Row::new(&rule, clause)));
         }
-        // Partitions of the same hash are told apart below.
-        rows.sort_by(|(a_hash, a), (b_hash, b)| a_hash.cmp(b_hash).then_with(|| a.cmp_in_table(b)));
+        // Rules usually come in the order of their ids, and then stay in it.
+        rows.sort_by_key(|row| row.hash);
         let mut fields = Fields::default();
         let mut entries = Vec::new();
-        let mut of_partition: Vec<Row> = Vec::new();
-        for same in rows.chunk_by(|(a_hash, a), (b_hash, b)| a_hash == b_hash && a.is_beside(b)) {
-            of_partition.clear();
-            of_partition.extend(same.iter().map(|(_, row)| row.clone()));
-            let team = of_partition[0].rule.subscription.team.as_str();
-            let block = Block::build(team, of_partition[0].event_type(), &of_partition, &mut fields);
-            entries.push((same[0].0, Partition { block: Some(Arc::new(block)), rest: None }));
+        let (mut begin, mut fetched) = (0, 0);
+        while begin < rows.len() {
+            let hash = rows[begin].hash;
+            let end = begin + rows[begin..].iter().take_while(|row| row.hash == hash).count();
+            if end > fetched {
+                fetched = rows.len().min(end.max(begin + FETCHED));
+                build::fetch(&rows[begin..fetched]);
+            }
+            // Partitions of the same hash are told apart here.
+            let same = &mut rows[begin..end];
+            if !same.is_sorted_by(|a, b| a.cmp_in_table(b).is_le()) {
+                same.sort_by(Row::cmp_in_table);
+            }
+            for same in same.chunk_by(Row::is_beside) {
+                let team = same[0].rule.subscription.team.as_str();
+                let block = Block::build(team, same[0].event_type(), same, &mut fields);
+                entries.push((hash, Partition { block: Some(Arc::new(block)), rest: None }));
+            }
+            begin = end;
         }
         let bits = table::bits_for(entries.len());
         let projection = Some(Arc::new(Projection::of(&fields)));
@@ -145,11 +158,10 @@ impl Index {
 
     /// Adds a rule. One with the same team and id must have been [removed](Index::remove) before.
     pub fn insert(&mut self, rule: &Arc<Rule>) {
-        for clause in 0..rule.clauses().len() as u32 {
-            let row = Row { rule: rule.clone(), clause };
-            let key = row.key();
+        for clause in 0..rule.clauses().len() {
+            let row = Row::new(rule, clause);
+            let (key, hash) = (row.key(), row.hash);
             let (team, event_type) = (key.team.as_str(), key.event_type.as_deref());
-            let hash = key_hash(team, event_type);
             if self.partitions.get(hash, |known| known.is_of(team, event_type)).is_none() {
                 self.partitions.insert(hash, Partition { block: None, rest: Some(Arc::new(Rest::new(&key))) });
             }
@@ -234,6 +246,7 @@ impl Index {
             gone.push(last.block);
         }
         if !rows.is_empty() {
+            build::fetch(&rows);
             rows.sort_by(Row::cmp_in_table);
             let block = Arc::new(Block::build(team, event_type, &rows, &mut self.fields));
             kept.push(Layer { block, dead: Box::default() });
@@ -298,10 +311,13 @@ impl Index {
     ) -> Result<(), Unusual> {
         let projection = self.projection().ok_or(Unusual)?;
         let (text, Addressed { team, event_type }) = scanner.scan(envelope, projection)?;
+        let mut scratch = scanner.room.lend();
         let mut source = OfScan { text, scanner, asked: false };
         let before = found.len();
-        self.matching_in(team, event_type, &mut source, &mut Scratch::default(), found);
-        if source.asked {
+        self.matching_in(team, event_type, &mut source, &mut scratch, found);
+        let (asked, room) = (source.asked, Room::of(scratch));
+        scanner.room = room;
+        if asked {
             found.truncate(before);
             return Err(Unusual);
         }
@@ -327,10 +343,13 @@ impl Index {
             return Err(Unusual);
         }
         program.read(datum, scanner)?;
+        let mut scratch = scanner.room.lend();
         let mut source = OfAvro { datum, scanner, asked: false };
         let before = found.len();
-        self.matching_in(team, event_type, &mut source, &mut Scratch::default(), found);
-        if source.asked {
+        self.matching_in(team, event_type, &mut source, &mut scratch, found);
+        let (asked, room) = (source.asked, Room::of(scratch));
+        scanner.room = room;
+        if asked {
             found.truncate(before);
             return Err(Unusual);
         }
@@ -363,8 +382,11 @@ impl Index {
         let mut runs = 0;
         let mut ended = |found: &[&Arc<Rule>], before: usize| runs += usize::from(found.len() > before);
         let (of_team, of_type) = (hash(team.as_bytes()), type_hash(event_type));
-        for (event_type, hash) in [(Some(event_type), of_team ^ of_type), (None, of_team)] {
-            let Some(partition) = self.partitions.get(hash, |known| known.is_of(team, event_type)) else { continue };
+        // Both are looked for before either is gone through, so that the memory of both is waited for at once.
+        let partitions = [(Some(event_type), of_team ^ of_type), (None, of_team)]
+            .map(|(event_type, hash)| self.partitions.get(hash, |known| known.is_of(team, event_type)));
+        partitions.iter().flatten().filter_map(|partition| partition.block.as_deref()).for_each(Block::fetch);
+        for partition in partitions.into_iter().flatten() {
             if let Some(block) = &partition.block {
                 let before = found.len();
                 block.matching(partition.rest.as_ref().map_or(&[], |rest| &rest.dead), source, scratch, found);
@@ -457,7 +479,7 @@ impl Layer {
             if rows.last().is_none_or(|last| !Arc::ptr_eq(&last.rule, rule)) {
                 let clauses = rule.clauses().iter().enumerate();
                 let of_type = clauses.filter(|(_, clause)| type_of(&clause.event_type) == key.event_type.as_deref());
-                rows.extend(of_type.map(|(clause, _)| Row { rule: rule.clone(), clause: clause as u32 }));
+                rows.extend(of_type.map(|(clause, _)| Row::new(rule, clause)));
             }
         }
         rows
@@ -467,6 +489,12 @@ impl Layer {
 // === impl Row ===
 
 impl Row {
+    fn new(rule: &Arc<Rule>, clause: usize) -> Row {
+        let event_type = type_of(&rule.clauses()[clause].event_type);
+        let hash = key_hash(rule.subscription.team.as_str(), event_type);
+        Row { hash, rule: rule.clone(), clause: clause as u32 }
+    }
+
     fn event_type(&self) -> Option<&str> {
         type_of(&self.rule.clauses()[self.clause as usize].event_type)
     }

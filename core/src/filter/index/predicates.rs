@@ -62,15 +62,16 @@ impl Predicates {
         Predicates { tests: tests.into(), finder }
     }
 
-    /// Adds the numbers of the tests that the text passes, each once.
-    pub fn hold(&self, text: &str, hits: &mut Vec<u32>) {
+    /// Adds the numbers of the tests that the text passes, each once, of those that are wanted, by their rows.
+    pub fn hold(&self, text: &str, hits: &mut Vec<u32>, wanted: impl Fn(u32, u32) -> bool) {
         let mut reading = Reading::of(text);
+        let mut holds = |Predicate { test, adds, takes }: &Predicate| wanted(*adds, *takes) && test.holds(&mut reading);
         let Some(finder) = &self.finder else {
-            let passed = self.tests.iter().enumerate().filter(|(_, predicate)| predicate.test.holds(&mut reading));
+            let passed = self.tests.iter().enumerate().filter(|(_, predicate)| holds(predicate));
             return hits.extend(passed.map(|(number, _)| number as u32));
         };
         finder.candidates(text.as_bytes(), hits);
-        hits.retain(|number| self.tests[*number as usize].test.holds(&mut reading));
+        hits.retain(|number| holds(&self.tests[*number as usize]));
     }
 
     /// The handles of what a test adds and what it takes away.

@@ -135,7 +135,7 @@ impl Stats {
     fn add_block(&mut self, block: &Block) {
         let predicates = || block.extras.iter().filter_map(|extra| extra.predicates.as_deref());
         self.verified += block.verified();
-        self.values += block.values.len() - 1;
+        self.values += block.values.len();
         self.bounds += block.extras.iter().map(|extra| extra.bounds as usize).sum::<usize>();
         self.predicates += predicates().map(|predicates| predicates.len()).sum::<usize>();
         self.bytes.rules += size_of_val(&*block.rules) + size_of::<Block>();

@@ -15,6 +15,7 @@ use std::str;
 use self::{expected::Expected, read::Reader};
 use super::{
     found::{Found, Source, weight},
+    many::Room,
     projection::Projection,
 };
 use crate::{
@@ -37,6 +38,8 @@ pub struct Scanner {
     pub(super) generation: u32,
     /// Names of the events before.
     expected: Expected,
+    /// Of the index, for whoever it reads for.
+    pub(super) room: Room,
 }
 
 #[derive(Clone, Copy, Debug, Default)]

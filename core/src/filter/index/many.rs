@@ -1,0 +1,410 @@
+//! Blocks of more than 64 rows: the same as in [`block`](super::block), in words of 64 rows.
+//!
+//! Up to some words one column is asked after another, but for those for which no row is left that asks. Beyond, all columns answer
+//! first: where one of them accepts few rows, only these are looked at. What an event is matched with on the way is kept in a
+//! [`Scratch`], whose room is used again for the next event.
+
+use std::{mem, ops::Range, sync::Arc};
+
+use super::{
+    block::{ABSENT, Block, Column, DENSE, NONE, OTHER, verify_row},
+    found::{Found, Source},
+};
+use crate::filter::{Rule, alternatives::Scalar};
+
+/// Room for one event, used again for the next block.
+#[derive(Debug, Default)]
+pub struct Scratch<'i, 'a> {
+    pub(super) many: Vec<Scalar<'a>>,
+    pub(super) hits: Vec<u32>,
+    /// Rows that a predicate adds or, if true, takes away.
+    held: Vec<(Rows<'i>, bool)>,
+    answers: Vec<Answer<'i>>,
+    /// By column, where its answers end.
+    ends: Vec<usize>,
+    candidates: Vec<u64>,
+    /// Rows that ask for what only plain evaluation can tell. Empty: none do.
+    unclear: Vec<u64>,
+    accepted: Vec<u64>,
+    one: Vec<u64>,
+    list: Vec<u32>,
+}
+
+/// The room of a [`Scratch`] between two events.
+#[derive(Debug, Default)]
+pub struct Room(Scratch<'static, 'static>);
+
+/// A set of rows.
+#[derive(Clone, Copy, Debug)]
+enum Rows<'i> {
+    Words(&'i [u64]),
+    /// In order.
+    List(&'i [u32]),
+}
+
+/// Which rows accept one value of the event: those of `words`, but for the `flips`, where it is the other way round.
+#[derive(Clone, Copy, Debug)]
+struct Answer<'i> {
+    words: &'i [u64],
+    flips: &'i [u32],
+    /// The flips stand in order, each once.
+    sorted: bool,
+    /// How many rows `words` has, if that is known.
+    size: Option<u32>,
+    /// Where the predicates that hold begin and end.
+    first_hit: u32,
+    last_hit: u32,
+}
+
+/// So many words of rows are narrowed column by column.
+pub(super) const SOME_WORDS: usize = 16;
+/// Answers of one array that are compared one by one rather than sorted.
+const FEW_ANSWERS: usize = 16;
+
+// === impl Block, of more than 64 rows ===
+
+impl Block {
+    /// One column after another, but for those for which no row is left that asks.
+    pub(super) fn matching_some<'i, 'a>(
+        &'i self,
+        dead: &[u64],
+        source: &mut impl Source<'a>,
+        scratch: &mut Scratch<'i, 'a>,
+        found: &mut Vec<&'i Arc<Rule>>,
+    ) {
+        self.all_but(dead, scratch);
+        for place in 0..self.columns.len() {
+            let asking = self.asking(place);
+            if scratch.candidates.iter().zip(asking).all(|(candidates, asking)| candidates & asking == 0) {
+                continue;
+            }
+            scratch.answers.clear();
+            scratch.held.clear();
+            let could = self.answer(place, source, scratch);
+            self.narrow(scratch, 0..scratch.answers.len());
+            if !could || scratch.candidates.iter().all(|word| *word == 0) {
+                return;
+            }
+        }
+        self.emit(&scratch.candidates, &scratch.unclear, source, found);
+    }
+
+    /// All columns first: one of them may accept so few rows that only these need to be looked at.
+    pub(super) fn matching_many<'i, 'a>(
+        &'i self,
+        dead: &[u64],
+        source: &mut impl Source<'a>,
+        scratch: &mut Scratch<'i, 'a>,
+        found: &mut Vec<&'i Arc<Rule>>,
+    ) {
+        self.all_but(dead, scratch);
+        scratch.answers.clear();
+        scratch.held.clear();
+        scratch.ends.clear();
+        for place in 0..self.columns.len() {
+            if !self.answer(place, source, scratch) {
+                return;
+            }
+            scratch.ends.push(scratch.answers.len());
+        }
+        if let Some(driver) = self.driver(scratch) {
+            return self.matching_few(driver, source, scratch, found);
+        }
+        let mut start = 0;
+        for place in 0..self.columns.len() {
+            let end = scratch.ends[place];
+            self.narrow(scratch, start..end);
+            start = end;
+        }
+        self.emit(&scratch.candidates, &scratch.unclear, source, found);
+    }
+
+    /// All rows that are there are candidates.
+    fn all_but(&self, dead: &[u64], scratch: &mut Scratch<'_, '_>) {
+        let Scratch { candidates, unclear, .. } = scratch;
+        unclear.clear();
+        candidates.clear();
+        candidates.resize(self.width(), u64::MAX);
+        if let Some(last) = candidates.last_mut().filter(|_| !self.rules.len().is_multiple_of(64)) {
+            *last = u64::MAX >> (64 - self.rules.len() % 64);
+        }
+        candidates.iter_mut().zip(dead).for_each(|(candidates, dead)| *candidates &= !dead);
+    }
+
+    /// Takes those away that none of these answers accepts. No answer says nothing.
+    fn narrow(&self, scratch: &mut Scratch<'_, '_>, answers: Range<usize>) {
+        let Scratch { held, answers: all, candidates, accepted, one, list, .. } = scratch;
+        match &all[answers] {
+            [] => {}
+            [alone] if alone.first_hit == alone.last_hit && alone.sorted => narrow(candidates, alone, list),
+            several => {
+                accepted.clear();
+                accepted.resize(self.width(), 0);
+                for answer in several {
+                    answer.write(held, one);
+                    accepted.iter_mut().zip(&*one).for_each(|(accepted, one)| *accepted |= one);
+                }
+                candidates.iter_mut().zip(&*accepted).for_each(|(candidates, accepted)| *candidates &= accepted);
+            }
+        }
+    }
+
+    /// Adds what the event answers in a column. False if no row accepts it.
+    fn answer<'i, 'a>(&'i self, place: usize, source: &mut impl Source<'a>, scratch: &mut Scratch<'i, 'a>) -> bool {
+        let column = &self.columns[place];
+        let set = |set: usize| Answer {
+            words: self.rows_at(column.sets as usize + set * self.width()),
+            flips: &[],
+            sorted: true,
+            size: Some(self.lists[2 * place + set]),
+            first_hit: 0,
+            last_hit: 0,
+        };
+        let first = scratch.answers.len();
+        match source.find(column.field, &mut scratch.many) {
+            Found::Missing => {
+                let absent = set(ABSENT);
+                scratch.answers.push(absent);
+                return absent.size != Some(0);
+            }
+            Found::One(scalar) => {
+                let answer = self.answer_of(column, set(OTHER), scalar, scratch);
+                scratch.answers.push(answer);
+            }
+            Found::Many => {
+                let mut many = mem::take(&mut scratch.many);
+                for scalar in many.drain(..) {
+                    let answer = self.answer_of(column, set(OTHER), scalar, scratch);
+                    // Values without a name share an answer.
+                    let few = &scratch.answers[first..];
+                    if few.len() > FEW_ANSWERS || !few.iter().any(|known| known.is_same(&answer)) {
+                        scratch.answers.push(answer);
+                    }
+                }
+                distinct_from(&mut scratch.answers, first);
+                scratch.many = many;
+            }
+            Found::Unclear => {
+                scratch.unclear.resize(self.width(), 0);
+                let asking = self.asking(place);
+                scratch.unclear.iter_mut().zip(asking).for_each(|(unclear, asking)| *unclear |= asking);
+            }
+        }
+        true
+    }
+
+    fn asking(&self, place: usize) -> &[u64] {
+        self.rows_at(self.asking as usize + place * self.width())
+    }
+
+    fn rows_at(&self, place: usize) -> &[u64] {
+        &self.words[place..][..self.width()]
+    }
+
+    fn answer_of<'i>(
+        &'i self,
+        column: &Column,
+        other: Answer<'i>,
+        scalar: Scalar<'_>,
+        scratch: &mut Scratch<'i, '_>,
+    ) -> Answer<'i> {
+        let width = self.width();
+        let extra = self.extras.get(column.extra as usize);
+        let dense = |at: u32| Answer { words: &self.words[at as usize..][..width], size: None, ..other };
+        let literal = match scalar {
+            Scalar::Text(text) => {
+                let mut answer = match self.value(column, text) {
+                    None => other,
+                    Some(value) => match self.rows(value.rows as u32) {
+                        Rows::Words(words) => Answer { words, size: None, ..other },
+                        Rows::List(flips) => Answer { flips, ..other },
+                    },
+                };
+                if let Some(predicates) = extra.and_then(|extra| extra.predicates.as_deref()) {
+                    predicates.hold(text, &mut scratch.hits, |_, _| true);
+                    answer.first_hit = scratch.held.len() as u32;
+                    for (adds, takes) in scratch.hits.drain(..).map(|hit| predicates.rows(hit)) {
+                        scratch.held.extend((adds != NONE).then(|| (self.rows(adds), false)));
+                        scratch.held.extend((takes != NONE).then(|| (self.rows(takes), true)));
+                    }
+                    answer.last_hit = scratch.held.len() as u32;
+                }
+                return answer;
+            }
+            Scalar::Number(number) => {
+                let interval = extra.zip(number).and_then(|(extra, number)| {
+                    let at = extra.interval(&self.words, &number)?;
+                    let wide = extra.wide.as_deref().filter(|wide| wide.every > 1);
+                    let Some(wide) = wide else { return Some(dense(extra.intervals + (at * width) as u32)) };
+                    let every = wide.every as usize;
+                    let written = dense(extra.intervals + (at / every * width) as u32);
+                    let turns = wide.starts[at / every * every] as usize..wide.starts[at] as usize;
+                    Some(Answer { flips: &wide.turns[turns], sorted: false, ..written })
+                });
+                return interval.unwrap_or(other);
+            }
+            Scalar::Null => 0,
+            Scalar::Boolean(boolean) => 1 + usize::from(boolean),
+        };
+        extra.map(|extra| extra.literals[literal]).filter(|place| *place != NONE).map_or(other, dense)
+    }
+
+    fn rows(&self, handle: u32) -> Rows<'_> {
+        let at = (handle & !DENSE) as usize;
+        if handle & DENSE != 0 {
+            Rows::Words(&self.words[at..][..self.width()])
+        } else {
+            Rows::List(&self.lists[at + 1..][..self.lists[at] as usize])
+        }
+    }
+
+    /// The column whose answers accept the fewest rows, if they are so few that looking at each is less work than looking at all.
+    fn driver(&self, scratch: &Scratch<'_, '_>) -> Option<usize> {
+        let mut best: Option<(usize, usize)> = None;
+        let mut start = 0;
+        for (place, end) in scratch.ends.iter().enumerate() {
+            let answers = &scratch.answers[start..*end];
+            start = *end;
+            let listed = |answer: &Answer<'_>| answer.size == Some(0) && answer.first_hit == answer.last_hit;
+            if answers.is_empty() || !answers.iter().all(listed) {
+                continue;
+            }
+            let rows = answers.iter().map(|answer| answer.flips.len()).sum();
+            if rows <= self.width() && best.is_none_or(|(_, fewest)| rows < fewest) {
+                best = Some((place, rows));
+            }
+        }
+        best.map(|(place, _)| place)
+    }
+
+    fn matching_few<'i, 'a>(
+        &'i self,
+        driver: usize,
+        source: &mut impl Source<'a>,
+        scratch: &mut Scratch<'i, 'a>,
+        found: &mut Vec<&'i Arc<Rule>>,
+    ) {
+        let Scratch { held, answers, ends, candidates, unclear, list, .. } = scratch;
+        let of = |place: usize| {
+            let start = place.checked_sub(1).map_or(0, |before| ends[before]);
+            &answers[start..ends[place]]
+        };
+        list.clear();
+        of(driver).iter().for_each(|answer| list.extend_from_slice(answer.flips));
+        list.sort_unstable();
+        list.dedup();
+        let begin = found.len();
+        let verified = self.set(self.verified);
+        for row in list.iter().copied() {
+            let accepted = |place: usize| {
+                let answers = of(place);
+                answers.is_empty() || place == driver || answers.iter().any(|answer| answer.accepts(row, held))
+            };
+            if bit(candidates, row) && (0..ends.len()).all(accepted) {
+                let verify = bit(unclear, row) || bit(verified, row);
+                verify_row(&self.rules[row as usize], verify, begin, source, found);
+            }
+        }
+    }
+}
+
+/// Where an array gives many answers, each is kept once: the order does not matter.
+fn distinct_from(answers: &mut Vec<Answer<'_>>, first: usize) {
+    if answers.len() - first <= FEW_ANSWERS {
+        return;
+    }
+    let mut many = answers.split_off(first);
+    many.sort_unstable_by_key(|answer| (answer.words.as_ptr().addr(), answer.flips.as_ptr().addr(), answer.first_hit));
+    many.dedup_by(|a, b| a.is_same(b));
+    answers.append(&mut many);
+}
+
+// === impl Answer ===
+
+impl Answer<'_> {
+    fn is_same(&self, other: &Answer<'_>) -> bool {
+        let same = std::ptr::eq(self.words, other.words) && std::ptr::eq(self.flips, other.flips);
+        same && self.first_hit == self.last_hit && other.first_hit == other.last_hit
+    }
+
+    fn accepts(&self, row: u32, held: &[(Rows<'_>, bool)]) -> bool {
+        let flipped = if self.sorted {
+            self.flips.binary_search(&row).is_ok()
+        } else {
+            self.flips.iter().filter(|flip| **flip == row).count() % 2 == 1
+        };
+        let mut accepted = bit(self.words, row) != flipped;
+        for (rows, takes) in &held[self.first_hit as usize..self.last_hit as usize] {
+            if rows.contain(row) {
+                accepted = !takes;
+            }
+        }
+        accepted
+    }
+
+    /// All rows that accept.
+    fn write(&self, held: &[(Rows<'_>, bool)], out: &mut Vec<u64>) {
+        out.clear();
+        out.extend_from_slice(self.words);
+        self.flips.iter().for_each(|row| out[*row as usize / 64] ^= 1 << (row % 64));
+        for (rows, takes) in &held[self.first_hit as usize..self.last_hit as usize] {
+            match (rows, takes) {
+                (Rows::Words(words), false) => out.iter_mut().zip(*words).for_each(|(out, word)| *out |= word),
+                (Rows::Words(words), true) => out.iter_mut().zip(*words).for_each(|(out, word)| *out &= !word),
+                (Rows::List(rows), false) => rows.iter().for_each(|row| out[*row as usize / 64] |= 1 << (row % 64)),
+                (Rows::List(rows), true) => rows.iter().for_each(|row| out[*row as usize / 64] &= !(1 << (row % 64))),
+            }
+        }
+    }
+}
+
+// === impl Rows ===
+
+impl Rows<'_> {
+    fn contain(self, row: u32) -> bool {
+        match self {
+            Rows::Words(words) => bit(words, row),
+            Rows::List(rows) => rows.binary_search(&row).is_ok(),
+        }
+    }
+}
+
+// === impl Room ===
+impl Room {
+    pub fn lend<'i, 'a>(&mut self) -> Scratch<'i, 'a> {
+        mem::take(&mut self.0).emptied()
+    }
+
+    pub fn of(scratch: Scratch<'_, '_>) -> Room {
+        Room(scratch.emptied())
+    }
+}
+
+// === impl Scratch ===
+
+impl Scratch<'_, '_> {
+    fn emptied<'i, 'a>(self) -> Scratch<'i, 'a> {
+        let Scratch { many, hits, held, answers, ends, candidates, unclear, accepted, one, list } = self;
+        let (many, held, answers) = (emptied(many), emptied(held), emptied(answers));
+        Scratch { many, hits, held, answers, ends, candidates, unclear, accepted, one, list }
+    }
+}
+
+/// The same memory for another lifetime: collecting takes over the source's.
+fn emptied<A, B>(mut full: Vec<A>) -> Vec<B> {
+    full.clear();
+    full.into_iter().filter_map(|_| None).collect()
+}
+
+/// Takes those away that the answer does not accept.
+fn narrow(candidates: &mut [u64], answer: &Answer<'_>, kept: &mut Vec<u32>) {
+    kept.clear();
+    kept.extend(answer.flips.iter().filter(|row| !bit(answer.words, **row) && bit(candidates, **row)));
+    candidates.iter_mut().zip(answer.words).for_each(|(candidates, words)| *candidates &= words);
+    answer.flips.iter().for_each(|row| candidates[*row as usize / 64] &= !(1 << (row % 64)));
+    kept.iter().for_each(|row| candidates[*row as usize / 64] |= 1 << (row % 64));
+}
+
+fn bit(words: &[u64], row: u32) -> bool {
+    words.get(row as usize / 64).is_some_and(|word| word >> (row % 64) & 1 == 1)
+}
