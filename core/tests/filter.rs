@@ -65,7 +65,7 @@ fn catalog() -> Catalog {
 }
 
 fn selector(event_type: &str, filter: &Map<String, Value>) -> EventSelector {
-    EventSelector { event_type: TypeSelector::from(event_type.to_owned()), filter: filter.clone() }
+    EventSelector { event_type: TypeSelector::from(event_type.to_owned()), filter: filter.clone().into() }
 }
 
 fn subscription(id: &str, events: Vec<EventSelector>) -> Arc<Subscription> {

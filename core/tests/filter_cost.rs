@@ -45,7 +45,7 @@ fn least<T>(mut of: impl FnMut() -> T) -> (T, Duration) {
 /// The filter matches none of these events, or it would stop early.
 fn check(name: &str, expected: Outcome, filter: Value, data: &Value) {
     let Value::Object(filter) = filter else { panic!("an object") };
-    let selector = EventSelector { event_type: TypeSelector::Any, filter };
+    let selector = EventSelector { event_type: TypeSelector::Any, filter: filter.into() };
     let clause = compile(&selector, &Catalog::default(), "").unwrap_or_else(|faults| panic!("{name}: {}", faults[0]));
     let (text, mut tape) = (data.to_string(), Tape::new());
     assert!(text.len() <= MAX_EVENT_BYTES, "{name}: {} bytes", text.len());

@@ -219,7 +219,7 @@ fn cases() -> Vec<Case> {
 
 /// What an engine with that filter answers; `None` if it is refused.
 fn answer(filter: &Value, case: &Case) -> Option<bool> {
-    let selector = EventSelector { event_type: TypeSelector::Any, filter: filter.as_object()?.clone() };
+    let selector = EventSelector { event_type: TypeSelector::Any, filter: filter.as_object()?.clone().into() };
     let clause = compile(&selector, &Catalog::default(), "").ok()?;
     let attribute = |name: &str| case.attributes.get(name).and_then(Value::as_str);
     let event = Event {

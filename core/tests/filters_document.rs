@@ -48,7 +48,7 @@ fn each_example_matches_its_first_event_and_not_its_second() {
     assert!(rows.len() >= 20, "only {} rows were found", rows.len());
     for row in rows {
         let [operator, filter, matches, does_not] = row[..] else { panic!("not four cells: {row:?}") };
-        let selector = EventSelector { event_type: TypeSelector::Any, filter: object(filter) };
+        let selector = EventSelector { event_type: TypeSelector::Any, filter: object(filter).into() };
         let clause =
             compile(&selector, &Catalog::default(), "").unwrap_or_else(|faults| panic!("{operator}: {}", faults[0]));
         for (text, expected) in [(matches, true), (does_not, false)] {

@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn rule(team: usize, number: usize, colour: usize, catalog: &Catalog) -> Arc<Rule> {
     let selector = |event_type: &str, filter: Value| EventSelector {
         event_type: TypeSelector::from(event_type.to_owned()),
-        filter: filter.as_object().cloned().unwrap_or_else(Map::new),
+        filter: filter.as_object().cloned().unwrap_or_default().into(),
     };
     let colour = format!("colour-{colour}");
     let subscription = Subscription {

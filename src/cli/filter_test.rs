@@ -109,7 +109,7 @@ impl Question {
         let Value::Object(filter) = filter else {
             bail!("filter: found {}; allowed: an object", shown(&filter));
         };
-        let selector = EventSelector { event_type: TypeSelector::from(self.event_type.clone()), filter };
+        let selector = EventSelector { event_type: TypeSelector::from(self.event_type.clone()), filter: filter.into() };
         compile(&selector, &self.catalog, "")
             .map_err(|faults| anyhow!("{}", faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n")))
     }

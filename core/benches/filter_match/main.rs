@@ -347,7 +347,7 @@ fn subscription(number: usize, of: &workload::Subscription) -> Subscription {
                 }
             }
         }
-        EventSelector { event_type: TypeSelector::Key(event_type.as_str().into()), filter }
+        EventSelector { event_type: TypeSelector::Key(event_type.as_str().into()), filter: filter.into() }
     });
     Subscription {
         team: TeamId::new(&of.team).expect("a name"),

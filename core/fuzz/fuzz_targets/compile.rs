@@ -14,7 +14,7 @@ fuzz_target!(|text: &[u8]| {
     let Ok(Value::Object(filter)) = codec::json::parse(text) else { return };
     for event_type in ["*", "replicated.customer.created", "pandium.*"] {
         let event_type = TypeSelector::from(event_type.to_owned());
-        let selector = EventSelector { event_type, filter: filter.clone() };
+        let selector = EventSelector { event_type, filter: filter.clone().into() };
         if let Ok(clauses) = compile_all(&selector, &Catalog::builtin(), "events[0]") {
             assert!(!clauses.is_empty());
         }

@@ -25,5 +25,5 @@ pub use notification::{Delivery, Fingerprint, NotificationId};
 pub use record::{Output, Position, Record, TopicPartition};
 pub use secret::NamedSecret;
 pub use settlement::{DueCursor, Epoch, Known, Parked, Standing, WriteBatch};
-pub use subscription::{EventSelector, Subscription, TypeSelector};
+pub use subscription::{EventSelector, Filter, Subscription, TypeSelector};
 pub use time::{Day, Timestamp};

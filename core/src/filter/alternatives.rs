@@ -42,16 +42,34 @@ pub(super) enum Excluded {
     Texts(Box<[TextTest]>),
 }
 
-/// A set of literals. The hasher has fixed keys: nothing here may depend on chance.
+/// A set of literals. Every condition of every subscription has one, so it is small.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Literals {
     null: bool,
     yes: bool,
     no: bool,
-    numbers: HashSet<Number, FixedState>,
-    texts: HashSet<Box<str>, FixedState>,
+    /// In order, each once.
+    numbers: Box<[Number]>,
+    texts: Texts,
     /// The longest of the texts, in bytes: what is longer need not be hashed.
     pub(super) longest: usize,
+}
+
+/// Each once.
+#[derive(Clone, Debug)]
+enum Texts {
+    /// Up to [`FEW`].
+    Few(Box<[Box<str>]>),
+    /// The hasher has fixed keys: nothing here may depend on chance.
+    Many(Box<HashSet<Box<str>, FixedState>>),
+}
+
+/// Literals as they are gathered.
+#[derive(Default)]
+struct Gathered {
+    set: Literals,
+    numbers: Vec<Number>,
+    texts: Vec<Box<str>>,
 }
 
 /// A value of the event, its number read once for all comparisons.
@@ -73,12 +91,12 @@ const MAX_SHOWN: usize = 10;
 
 impl Alternatives {
     pub(super) fn new(tests: impl IntoIterator<Item = Test>) -> Alternatives {
-        let mut alternatives = Alternatives::default();
+        let (mut alternatives, mut equals) = (Alternatives::default(), Gathered::default());
         let (mut ranges, mut texts, mut anything_but) = (Vec::new(), Vec::new(), Vec::new());
         let (mut times, mut all, mut not) = (Vec::new(), Vec::new(), Vec::new());
         for test in tests {
             match test {
-                Test::Equals(literal) => alternatives.equals.insert(literal),
+                Test::Equals(literal) => equals.insert(literal),
                 Test::Exists(true) => alternatives.present = true,
                 Test::Exists(false) => alternatives.absent = true,
                 Test::Numeric(low, high) => ranges.push((low, high)),
@@ -93,6 +111,7 @@ impl Alternatives {
         if !(times.is_empty() && all.is_empty() && not.is_empty()) {
             alternatives.composed = Some(Box::new(Composed { times: times.into(), all: all.into(), not: not.into() }));
         }
+        alternatives.equals = equals.into_set();
         Alternatives { ranges: ranges.into(), texts: texts.into(), anything_but: anything_but.into(), ..alternatives }
     }
 
@@ -149,14 +168,14 @@ impl Alternatives {
 
     /// One of the alternatives of one of several.
     pub(super) fn union<'a>(several: impl Iterator<Item = &'a Alternatives>) -> Alternatives {
-        let mut union = Alternatives::default();
+        let (mut union, mut named) = (Alternatives::default(), Gathered::default());
         let (mut ranges, mut texts, mut anything_but) = (Vec::new(), Vec::new(), Vec::new());
         let (mut times, mut all, mut not) = (Vec::new(), Vec::new(), Vec::new());
         for alternatives in several {
             // Whatever is added to the alternatives must be named here.
             let Alternatives { equals, present, absent, ranges: of, texts: tests, anything_but: excluded, composed } =
                 alternatives;
-            union.equals.absorb(equals);
+            named.absorb(equals);
             union.present |= *present;
             union.absent |= *absent;
             ranges.extend_from_slice(of);
@@ -171,6 +190,7 @@ impl Alternatives {
         if !(times.is_empty() && all.is_empty() && not.is_empty()) {
             union.composed = Some(Box::new(Composed { times: times.into(), all: all.into(), not: not.into() }));
         }
+        union.equals = named.into_set();
         Alternatives { ranges: ranges.into(), texts: texts.into(), anything_but: anything_but.into(), ..union }
     }
 }
@@ -207,7 +227,7 @@ impl<'a> Parts<'a> {
 
     /// The texts that are named, accepted or not; some perhaps twice.
     pub fn named_texts(&self) -> impl Iterator<Item = &'a str> {
-        self.literals().flat_map(|literals| literals.texts.iter().map(|text| &**text))
+        self.literals().flat_map(|literals| literals.texts.iter())
     }
 
     /// The numbers that are named, accepted or not; some perhaps twice.
@@ -263,28 +283,6 @@ impl Excluded {
 // === impl Literals ===
 
 impl Literals {
-    fn insert(&mut self, literal: Literal) {
-        match literal {
-            Literal::Null => self.null = true,
-            Literal::Boolean(true) => self.yes = true,
-            Literal::Boolean(false) => self.no = true,
-            Literal::Number(number) => drop(self.numbers.insert(number)),
-            Literal::Text(text) => {
-                self.longest = self.longest.max(text.len());
-                self.texts.insert(text);
-            }
-        }
-    }
-
-    fn absorb(&mut self, other: &Literals) {
-        self.null |= other.null;
-        self.yes |= other.yes;
-        self.no |= other.no;
-        self.numbers.extend(&other.numbers);
-        self.texts.extend(other.texts.iter().cloned());
-        self.longest = self.longest.max(other.longest);
-    }
-
     pub(super) fn has_numbers(&self) -> bool {
         !self.numbers.is_empty()
     }
@@ -304,30 +302,97 @@ impl Literals {
             Scalar::Null => self.null,
             Scalar::Boolean(true) => self.yes,
             Scalar::Boolean(false) => self.no,
-            Scalar::Number(number) => number.is_some_and(|number| self.numbers.contains(&number)),
-            Scalar::Text(text) if self.texts.len() <= FEW => self.texts.iter().any(|known| **known == *text),
-            Scalar::Text(text) => text.len() <= self.longest && self.texts.contains(text),
+            Scalar::Number(number) => number.is_some_and(|number| self.numbers.binary_search(&number).is_ok()),
+            Scalar::Text(text) => match &self.texts {
+                Texts::Few(few) => few.iter().any(|known| **known == *text),
+                Texts::Many(many) => text.len() <= self.longest && many.contains(text),
+            },
         }
     }
 
     /// In a fixed order, for people.
     fn shown(&self) -> Vec<String> {
-        let mut numbers: Vec<&Number> = self.numbers.iter().collect();
-        let mut texts: Vec<&str> = self.texts.iter().map(|text| &**text).collect();
-        numbers.sort();
+        let mut texts: Vec<&str> = self.texts.iter().collect();
         texts.sort_unstable();
         let words = [(self.null, "null"), (self.yes, "true"), (self.no, "false")];
         let words = words.into_iter().filter(|(there, _)| *there).map(|(_, word)| word.to_owned());
-        let numbers = numbers.into_iter().map(Number::to_string);
+        let numbers = self.numbers.iter().map(Number::to_string);
         words.chain(numbers).chain(texts.into_iter().map(|text| format!("{text:?}"))).collect()
+    }
+}
+
+// === impl Texts ===
+
+impl Texts {
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        let (few, many) = match self {
+            Texts::Few(few) => (Some(few), None),
+            Texts::Many(many) => (None, Some(many)),
+        };
+        let (few, many) = (few.into_iter().flatten(), many.into_iter().flat_map(|many| many.iter()));
+        few.chain(many).map(|text| &**text)
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Texts::Few(few) => few.len(),
+            Texts::Many(many) => many.len(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Default for Texts {
+    fn default() -> Texts {
+        Texts::Few(Box::default())
+    }
+}
+
+// === impl Gathered ===
+
+impl Gathered {
+    fn insert(&mut self, literal: Literal) {
+        match literal {
+            Literal::Null => self.set.null = true,
+            Literal::Boolean(true) => self.set.yes = true,
+            Literal::Boolean(false) => self.set.no = true,
+            Literal::Number(number) => self.numbers.push(number),
+            Literal::Text(text) => self.texts.push(text),
+        }
+    }
+
+    fn absorb(&mut self, other: &Literals) {
+        self.set.null |= other.null;
+        self.set.yes |= other.yes;
+        self.set.no |= other.no;
+        self.numbers.extend(&other.numbers);
+        self.texts.extend(other.texts.iter().map(Box::from));
+    }
+
+    fn into_set(self) -> Literals {
+        let Gathered { set, mut numbers, mut texts } = self;
+        numbers.sort_unstable();
+        numbers.dedup();
+        texts.sort_unstable();
+        texts.dedup();
+        let longest = texts.iter().map(|text| text.len()).max().unwrap_or_default();
+        let texts = if texts.len() <= FEW {
+            Texts::Few(texts.into())
+        } else {
+            Texts::Many(Box::new(texts.into_iter().collect()))
+        };
+        Literals { numbers: numbers.into(), texts, longest, ..set }
     }
 }
 
 impl FromIterator<Literal> for Literals {
     fn from_iter<I: IntoIterator<Item = Literal>>(literals: I) -> Literals {
-        let mut set = Literals::default();
-        literals.into_iter().for_each(|literal| set.insert(literal));
-        set
+        let mut gathered = Gathered::default();
+        literals.into_iter().for_each(|literal| gathered.insert(literal));
+        gathered.into_set()
     }
 }
 

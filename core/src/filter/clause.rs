@@ -79,16 +79,17 @@ pub fn compile(selector: &EventSelector, catalog: &Catalog, path: &str) -> Resul
     let root = Path::Root(path);
     let place = Path::Key(&root, "filter");
     let mut faults = Faults::default();
+    let filter = selector.filter.read();
     match &selector.event_type {
         TypeSelector::Any => {
-            let pattern = Pattern::read_into(&selector.filter, &place, &mut faults);
+            let pattern = Pattern::read_into(&filter, &place, &mut faults);
             let event_type = selector.event_type.clone();
             return faults.or(Clause { event_type, root: Branch::of_fields(pattern.nodes, "").compact() });
         }
         TypeSelector::Key(key) => match catalog.resolve(key) {
             Some(event_type) => return of_type(selector, event_type, Required::Asked, path),
             None => {
-                Pattern::read_into(&selector.filter, &place, &mut faults);
+                Pattern::read_into(&filter, &place, &mut faults);
                 faults.add(&Path::Key(&root, "type"), shown(&format_args!("{key:?}")), known_types(catalog, key));
             }
         },
@@ -117,12 +118,13 @@ pub(super) fn of_type(
     let root = Path::Root(path);
     let place = Path::Key(&root, "filter");
     let mut faults = Faults::default();
-    let pattern = Pattern::read_into(&selector.filter, &place, &mut faults);
+    let filter = selector.filter.read();
+    let pattern = Pattern::read_into(&filter, &place, &mut faults);
     let mut check = Check { event_type, given: Vec::new(), faults: &mut faults };
-    check.keys(&selector.filter, &place);
+    check.keys(&filter, &place);
     let root = check.nodes(pattern.nodes, &place, "", Within::Filter);
     if required == Required::Asked {
-        check.required(&selector.filter, &place);
+        check.required(&filter, &place);
     }
     faults.or(Clause { event_type: TypeSelector::Key(event_type.key.as_str().into()), root: root.compact() })
 }

@@ -73,7 +73,7 @@ mod tests {
     /// The keys that a selector covers, or its faults.
     fn covered(text: &str, filter: Value) -> Result<Vec<String>, Vec<String>> {
         let Value::Object(filter) = filter else { panic!("an object") };
-        let selector = EventSelector { event_type: TypeSelector::from(text.to_owned()), filter };
+        let selector = EventSelector { event_type: TypeSelector::from(text.to_owned()), filter: filter.into() };
         compile_all(&selector, &Catalog::builtin(), "events[0]")
             .map(|clauses| clauses.into_iter().map(|clause| clause.event_type.to_string()).collect())
             .map_err(|faults| faults.iter().map(Fault::to_string).collect())

@@ -83,7 +83,7 @@ fn theirs(folder: &Path, questions: &[(String, Vec<String>)]) -> Vec<Answer> {
 }
 
 fn clause(pattern: &Map<String, Value>) -> Result<Clause, Vec<Fault>> {
-    let selector = EventSelector { event_type: TypeSelector::Any, filter: pattern.clone() };
+    let selector = EventSelector { event_type: TypeSelector::Any, filter: pattern.clone().into() };
     compile(&selector, &Catalog::default(), "")
 }
 

@@ -206,7 +206,7 @@ const TYPES: [&str; 2] = ["t.one", "t.two"];
 fn rule(chance: &mut Chance, number: usize, rare: bool, one_type: bool) -> Arc<Rule> {
     let count = if chance.one_in(5) { 2 } else { 1 };
     let clauses = (0..count).map(|_| {
-        let selector = EventSelector { event_type: TypeSelector::Any, filter: filter(chance, rare) };
+        let selector = EventSelector { event_type: TypeSelector::Any, filter: filter(chance, rare).into() };
         let clause = compile(&selector, &Catalog::default(), "").expect("a valid filter");
         let event_type = match chance.below(8) {
             0 if !one_type => TypeSelector::Any,
@@ -348,7 +348,7 @@ fn every_operator_is_true_of_some_values_and_false_of_others() {
         };
         let mut filter = Map::new();
         put(&mut filter, field, Value::Array(tests));
-        let selector = EventSelector { event_type: TypeSelector::Any, filter };
+        let selector = EventSelector { event_type: TypeSelector::Any, filter: filter.into() };
         let clause = compile(&selector, &Catalog::default(), "").expect("a valid filter");
         let counts = of_operator.entry(name).or_default();
         counts.0 += u32::from(clause.matches(&data(chance)));
@@ -416,8 +416,9 @@ fn a_fault_in_any_structure_is_found() {
             std::mem::replace(&mut block.verified, block::NONE) != block::NONE
         });
         check("two rules in each other's place", count, &|block| {
-            block.rules.swap(0, 1);
-            true
+            // Rows side by side may be of one rule.
+            let other = block.rules.iter().position(|rule| !Arc::ptr_eq(rule, &block.rules[0]));
+            other.inspect(|other| block.rules.swap(0, *other)).is_some()
         });
         check("nobody asks for a field", count, &|block| {
             let words = block.columns.len() * block.width();
@@ -454,7 +455,7 @@ fn a_fault_in_any_structure_is_found() {
 fn a_rule_of_several_clauses_is_given_out_once() {
     let chance = &mut Chance(11);
     for count in [20, 200, 2_000] {
-        let selector = EventSelector { event_type: TypeSelector::Any, filter: Map::new() };
+        let selector = EventSelector { event_type: TypeSelector::Any, filter: Map::new().into() };
         let clause = compile(&selector, &Catalog::default(), "").expect("a valid filter");
         let rules = by_id((0..count).map(|number| {
             let plain = rule(chance, number, false, true);
@@ -479,7 +480,7 @@ fn texts_of_one_hash_are_told_apart() {
         let rules: Vec<Arc<Rule>> = (0..40)
             .map(|number| {
                 let filter = Map::from_iter([("text".to_owned(), json!([texts[number]]))]);
-                let selector = EventSelector { event_type: TypeSelector::Any, filter };
+                let selector = EventSelector { event_type: TypeSelector::Any, filter: filter.into() };
                 let clause = compile(&selector, &Catalog::default(), "").expect("a valid filter");
                 let plain = rule(chance, number, false, true);
                 Arc::new(Rule::of(plain.subscription.clone(), vec![clause]))

@@ -74,7 +74,7 @@ fn index() -> (Index, Vec<Arc<Rule>>) {
             enabled: true,
             events: vec![EventSelector {
                 event_type: TypeSelector::Any,
-                filter: filter.as_object().cloned().unwrap_or_default(),
+                filter: filter.as_object().cloned().unwrap_or_default().into(),
             }],
             destinations: vec![DestinationId::new("hook").unwrap()],
         };

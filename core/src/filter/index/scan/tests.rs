@@ -30,7 +30,7 @@ fn index() -> (Index, Vec<Arc<Rule>>) {
             revision: 1,
             name: None,
             enabled: true,
-            events: vec![EventSelector { event_type: TypeSelector::Any, filter }],
+            events: vec![EventSelector { event_type: TypeSelector::Any, filter: filter.into() }],
             destinations: vec![DestinationId::new("hook").unwrap()],
         };
         Arc::new(Rule::compile(Arc::new(subscription), &Catalog::default()).unwrap())
