@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tidings_core::{
     catalog::Catalog,
     directory::Directory,

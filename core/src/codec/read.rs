@@ -78,6 +78,8 @@ impl Decoder {
     /// to be what their shape says has what [`Decoder::decode`] would have given, and who does not must ask that.
     pub fn undecoded<'a>(&'a self, record: &'a Record) -> Option<Undecoded<'a>> {
         let value = record.value.as_deref().filter(|value| value.len() <= MAX_EVENT_BYTES)?;
+        // Most events are JSON, which no frame of Avro begins like.
+        value.first().filter(|first| !matches!(first, b'{' | b' ' | b'\t' | b'\r' | b'\n'))?;
         let source = Some(self.source(&record.topic)).filter(|source| source.is_usual())?;
         let headers = Headers::of(record).ok()?;
         let (known, codec, datum) = self.avro(recognise(value, &headers, source.format).ok()?)?;

@@ -21,12 +21,12 @@ use rpds::{HashTrieMap, HashTrieMapSync, RedBlackTreeMapSync};
 use serde::Serialize;
 
 use crate::{
-    catalog::Catalog,
+    catalog::{Catalog, Shape},
     codec::{DirectoryCodec, Written},
     domain::{
         Destination, DestinationId, Event, NamedSecret, Record, Secret, SecretId, Subscription, SubscriptionId, TeamId,
     },
-    filter::{Datum, Fault, FixedState, Index, Rule, Stats, TooCostly},
+    filter::{AvroPrograms, Datum, Fault, FixedState, Index, Rule, Stats, TooCostly},
 };
 
 use record::{Refusal, read};
@@ -327,6 +327,19 @@ impl Directory {
         data: impl Datum<'a>,
     ) -> Result<Vec<&Arc<Rule>>, TooCostly> {
         self.index.matching_within(team, event_type, data)
+    }
+
+    /// The same for an event whose data is Avro of that shape, read only as far as filters ask. `None`: it must be read whole.
+    pub fn matching_avro(
+        &self,
+        event: &Event,
+        shape: &Arc<Shape>,
+        datum: &[u8],
+        programs: &mut AvroPrograms,
+    ) -> Option<Vec<&Arc<Rule>>> {
+        let mut found = Vec::new();
+        programs.matching(&self.index, (event.team.as_str(), &event.event_type), shape, datum, &mut found).ok()?;
+        Some(found)
     }
 
     /// Takes away whatever stands under a key; whether something did.

@@ -15,6 +15,7 @@ mod tests;
 use std::{
     collections::BTreeMap,
     iter,
+    mem::take,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
@@ -24,10 +25,12 @@ use bytes::{Bytes, BytesMut};
 pub use index_version::IndexVersion;
 
 use crate::{
-    codec::{self, DeadLetter, Decoded, Decoder, Parts, Poison, Read, Reason, SchemaRef, Unread, tape::Tape},
+    codec::{
+        self, DeadLetter, Decoded, Decoder, Parts, Poison, Read, Reason, SchemaRef, Undecoded, Unread, tape::Tape,
+    },
     directory::Directory,
     domain::{Day, DestinationId, NotificationId, Output, Position, Record, Subscription, Timestamp, TopicPartition},
-    filter::Of,
+    filter::{AvroPrograms, Of, Rule},
 };
 
 /// Bounds and names of one matcher process.
@@ -79,6 +82,8 @@ pub struct Counts {
 pub struct Matcher {
     options: Options,
     recorded: BTreeMap<TopicPartition, (i64, Day)>,
+    /// One for each thread, used again.
+    desks: Vec<Desk>,
 }
 
 /// A notification of an event that is matched again.
@@ -100,7 +105,7 @@ const PIECE: usize = 64 * 1024;
 
 impl Matcher {
     pub fn new(options: Options) -> Matcher {
-        Matcher { options, recorded: BTreeMap::new() }
+        Matcher { options, recorded: BTreeMap::new(), desks: Vec::new() }
     }
 
     /// Forgets what was written down: after an assignment, or a transaction that came to nothing.
@@ -116,7 +121,10 @@ impl Matcher {
         let mut runs: Vec<(&Record, i64)> = Vec::new();
         let mut bytes = 0;
         let mut left = records;
-        for Part { judged, mut outputs } in self.judge_all(records, directory, decoder) {
+        let mut desks = take(&mut self.desks);
+        let parts = self.judge_all(records, directory, decoder, &mut desks);
+        self.desks = desks;
+        for Part { judged, mut outputs } in parts {
             let mut taken = 0;
             let mut full = false;
             for judged in judged {
@@ -177,9 +185,9 @@ impl Matcher {
         let mut found = Vec::new();
         if record.value.is_some() {
             guarded(|| {
-                let mut desk = Desk::default();
-                self.deliveries(record, directory, decoder, &mut desk.tape, Some(now), |delivery| {
-                    let output = self.output(delivery, &mut desk.written);
+                let Desk { mut reading, mut written } = Desk::default();
+                self.deliveries(record, directory, decoder, &mut reading, Some(now), |delivery| {
+                    let output = self.output(delivery, &mut written);
                     found.push(Rematched { id: delivery.id, day: delivery.day, output });
                 })
             })?;
@@ -189,32 +197,44 @@ impl Matcher {
 
     /// What becomes of each record, in their order: a record says nothing about another, so they can be judged at once. A part ends
     /// where the batch will be closed at the latest; the rest would be thrown away.
-    fn judge_all(&self, records: &[Record], directory: &Directory, decoder: &Decoder) -> Vec<Part> {
-        let part = &|records: &[Record]| {
-            let (mut desk, mut bytes) = (Desk::default(), 0);
+    fn judge_all(
+        &self,
+        records: &[Record],
+        directory: &Directory,
+        decoder: &Decoder,
+        desks: &mut Vec<Desk>,
+    ) -> Vec<Part> {
+        let part = &|records: &[Record], desk: &mut Desk| {
+            let mut bytes = 0;
             let mut part =
                 Part { judged: Vec::with_capacity(records.len()), outputs: Vec::with_capacity(records.len()) };
             for record in records {
                 if bytes >= self.options.max_batch_bytes {
                     break;
                 }
-                let judged = self.judge(record, directory, decoder, &mut desk, &mut part.outputs);
+                let judged = self.judge(record, directory, decoder, desk, &mut part.outputs);
                 bytes += judged.bytes;
                 part.judged.push(judged);
             }
             part
         };
-        let threads = self.options.threads.min(records.len() / MIN_RECORDS_PER_THREAD);
+        let threads = self.options.threads.min(records.len() / MIN_RECORDS_PER_THREAD).max(1);
+        desks.resize_with(threads.max(desks.len()), Desk::default);
+        let Some((desk, desks)) = desks.split_first_mut() else { return Vec::new() };
         if threads < 2 {
-            return vec![part(records)];
+            return vec![part(records, desk)];
         }
         let (first, rest) = records.split_at(records.len().div_ceil(threads));
         thread::scope(|scope| {
-            let others: Vec<_> =
-                rest.chunks(first.len()).map(|records| (records, scope.spawn(move || part(records)))).collect();
-            let mut parts = vec![part(first)];
+            let others: Vec<_> = iter::zip(rest.chunks(first.len()), desks)
+                .map(|(records, desk)| (records, scope.spawn(move || part(records, desk))))
+                .collect();
+            let mut parts = vec![part(first, desk)];
             // A panic is a record's poison and ends no thread; if one ended all the same, its part is judged here.
-            parts.extend(others.into_iter().map(|(records, other)| other.join().unwrap_or_else(|_| part(records))));
+            let judged_here = |records| part(records, &mut Desk::default());
+            parts.extend(
+                others.into_iter().map(|(records, other)| other.join().unwrap_or_else(|_| judged_here(records))),
+            );
             parts
         })
     }
@@ -233,8 +253,8 @@ impl Matcher {
         }
         let before = outputs.len();
         let judged = guarded(|| {
-            let Desk { tape, written } = desk;
-            self.deliveries(record, directory, decoder, tape, None, |delivery| {
+            let Desk { reading, written } = desk;
+            self.deliveries(record, directory, decoder, reading, None, |delivery| {
                 outputs.push(self.output(delivery, written));
             })
         });
@@ -261,19 +281,14 @@ impl Matcher {
         record: &Record,
         directory: &Directory,
         decoder: &Decoder,
-        tape: &mut Tape,
+        reading: &mut Reading,
         replayed_at: Option<Timestamp>,
         mut take: impl FnMut(Parts<'_>),
     ) -> Result<Matched, Unread> {
-        let Read { decoded: Decoded { event, codec }, data } = decoder.read(record, tape)?;
-        let rules = match data {
-            Some(datum) => directory.matching_within(&event.team, &event.event_type, Of { datum, event: &event }),
-            None => {
-                let data = Of { datum: &event.data, event: &event };
-                directory.matching_within(&event.team, &event.event_type, data)
-            }
+        let (Decoded { event, codec }, rules) = match reading.avro(record, directory, decoder) {
+            Some(found) => found,
+            None => reading.whole(record, directory, decoder)?,
         };
-        let rules = rules.map_err(|costly| Poison::new(Reason::FilterTooCostly, costly.to_string()))?;
         let fanout: usize = rules.iter().map(|rule| rule.destination_hashes.len()).sum();
         self.check_fanout(fanout, record)?;
         let day = event.time.unwrap_or(record.timestamp).day();
@@ -363,9 +378,19 @@ struct Judged {
 /// What one thread works with, record after record.
 #[derive(Default)]
 struct Desk {
-    tape: Tape,
+    reading: Reading,
     written: Written,
 }
+
+/// How events are read and matched.
+#[derive(Default)]
+struct Reading {
+    tape: Tape,
+    programs: AvroPrograms,
+}
+
+/// An event and the rules that it matches; its data may be empty.
+type Found<'d> = (Decoded, Vec<&'d Arc<Rule>>);
 
 /// Bytes of outputs, many in one piece of memory: they are made together and given back together.
 #[derive(Default)]
@@ -380,6 +405,29 @@ enum Verdict {
     Matched { known_type: bool },
     Poison(Poison),
     Needs(SchemaRef),
+}
+
+// === impl Reading ===
+
+impl Reading {
+    /// Of Avro only the fields that filters ask for are read. `None`: it is something else, or the whole must be looked at, be it that
+    /// a filter is to be tried by itself or that the data are malformed.
+    fn avro<'d>(&mut self, record: &Record, directory: &'d Directory, decoder: &Decoder) -> Option<Found<'d>> {
+        let Undecoded { decoded, shape, datum } = decoder.undecoded(record)?;
+        let rules = directory.matching_avro(&decoded.event, shape, datum, &mut self.programs)?;
+        Some((decoded, rules))
+    }
+
+    fn whole<'d>(&mut self, record: &Record, directory: &'d Directory, decoder: &Decoder) -> Result<Found<'d>, Unread> {
+        let Read { decoded, data } = decoder.read(record, &mut self.tape)?;
+        let event = &decoded.event;
+        let rules = match data {
+            Some(datum) => directory.matching_within(&event.team, &event.event_type, Of { datum, event }),
+            None => directory.matching_within(&event.team, &event.event_type, Of { datum: &event.data, event }),
+        };
+        let rules = rules.map_err(|costly| Poison::new(Reason::FilterTooCostly, costly.to_string()))?;
+        Ok((decoded, rules))
+    }
 }
 
 // === impl Written ===

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use apache_avro::{Schema, types::Value as Avro, writer::datum::GenericDatumWriter};
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{Batch, Matcher, Options, guarded};
+use super::{Batch, Matcher, Options, Reading, guarded};
 use crate::{
-    catalog::Catalog,
-    codec::{self, Decoder, Poison, Reason},
+    catalog::{Catalog, builtin_files},
+    codec::{self, Decoder, Poison, Reason, registered::fingerprints},
     directory::Directory,
     domain::{Delivery, Output, Record, Timestamp},
 };
@@ -150,6 +151,67 @@ fn a_full_batch_ends_between_events_and_leaves_the_rest() {
     let batch = step(&mut matcher, &records, &directory);
     assert_eq!((batch.taken, deliveries(&batch).len()), (1, 2));
     assert_eq!(batch.offsets.iter().map(|(_, next)| *next).collect::<Vec<_>>(), [1]);
+}
+
+fn in_avro(json: &serde_json::Value) -> Avro {
+    match json {
+        serde_json::Value::Null => Avro::Null,
+        serde_json::Value::Bool(boolean) => Avro::Boolean(*boolean),
+        serde_json::Value::Number(number) => {
+            number.as_i64().map_or_else(|| Avro::Double(number.as_f64().unwrap()), Avro::Long)
+        }
+        serde_json::Value::String(text) => Avro::String(text.clone()),
+        serde_json::Value::Array(elements) => Avro::Array(elements.iter().map(in_avro).collect()),
+        serde_json::Value::Object(members) => {
+            Avro::Map(members.iter().map(|(name, value)| (name.clone(), in_avro(value))).collect())
+        }
+    }
+}
+
+/// Only the fields that are asked for are read, unless a filter must be tried by itself: what matches is the same, and so are
+/// dead letters of what is malformed.
+#[test]
+fn an_event_in_avro_matches_as_the_same_in_json_does() {
+    let (_, file) =
+        builtin_files().into_iter().find(|(name, _)| name.ends_with("replicated/customer.created.avsc")).unwrap();
+    let schema = Schema::parse_str(&file).unwrap();
+    let example = Catalog::builtin().get(TYPE).unwrap().example.clone();
+    let value = in_avro(&example).resolve(&schema).unwrap();
+    let datum = GenericDatumWriter::builder(&schema).build().unwrap().write_value_to_vec(value).unwrap();
+    let object = |datum: &[u8]| [&[0xC3, 1], &fingerprints(&schema)[0][..], datum].concat();
+    let avro = |offset, datum: &[u8]| {
+        let header = |name: &str, value: &'static str| (name.to_owned(), Bytes::from_static(value.as_bytes()));
+        let headers = vec![header("ce_team", "acme"), header("ce_id", "e1"), header("ce_source", "shop")];
+        Record { value: Some(object(datum).into()), headers, ..record(offset, None) }
+    };
+    let json = json!({"team": "acme", "type": TYPE, "id": "e1", "source": "shop", "data": example}).to_string();
+    let filters = [
+        (json!({"licenseType": ["paid"]}), false),
+        (json!({"licenseType": [{"not": ["paid"]}]}), true),
+        (json!({"$or": [{"licenseType": ["trial"]}, {"appId": [{"prefix": "2b"}]}]}), true),
+        (json!({"licenseType": [{"anything-but": ["paid"]}]}), false),
+        (json!({}), false),
+    ];
+    let mut matched = 0;
+    for (filter, is_tried_by_itself) in &filters {
+        let mut directory = directory(&[("sub", filter.clone(), &["hook"])]);
+        directory.settle();
+        let decoder = Decoder::new(Catalog::builtin(), BTreeMap::new(), None).unwrap();
+        let read = Reading::default().avro(&avro(1, &datum), &directory, &decoder);
+        assert_eq!(read.is_none(), *is_tried_by_itself, "{filter}");
+        let mut matcher = Matcher::new(options());
+        let of = |batch: &Batch| {
+            deliveries(batch).into_iter().map(|d| (d.id, d.subscription, d.event_type)).collect::<Vec<_>>()
+        };
+        let [in_json, in_avro] =
+            [record(1, Some(&json)), avro(1, &datum)].map(|record| of(&step(&mut matcher, &[record], &directory)));
+        assert_eq!(in_avro, in_json, "{filter}");
+        matched += in_avro.len();
+        // Cut off, the same bytes are poison, whatever was asked for.
+        let cut = step(&mut matcher, &[avro(1, &datum[..datum.len() - 1])], &directory);
+        assert_eq!((deliveries(&cut).len(), cut.set_aside.len()), (0, 1), "{filter}");
+    }
+    assert!((2..filters.len()).contains(&matched), "{matched} of {} match", filters.len());
 }
 
 #[test]
