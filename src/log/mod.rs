@@ -109,6 +109,16 @@ pub trait Member: Send + 'static {
     /// Not cancel safe: await it to its end.
     fn commit(&mut self, outputs: Vec<Output>, offsets: Offsets) -> impl Future<Output = Result<(), LogError>> + Send;
 
+    /// [Commits](Member::commit) for who holds records that were given before and are not committed yet. `false`: they come again, since
+    /// the outcome was learnt by going back to the committed offsets.
+    fn commit_holding(
+        &mut self,
+        outputs: Vec<Output>,
+        offsets: Offsets,
+    ) -> impl Future<Output = Result<bool, LogError>> + Send {
+        async { self.commit(outputs, offsets).await.map(|()| true) }
+    }
+
     /// [Commits](Member::commit), and may give the next records to `ahead` meanwhile, at most once: those that [`Member::next`]
     /// would have given afterwards. They are void after every error but [`LogError::Unavailable`], and if the answer is `false`: then
     /// they come again.

@@ -198,7 +198,7 @@ impl<L: Log> MatcherRole<L> {
             };
             member.commit_ahead(outputs, offsets, ahead).await
         } else {
-            member.commit(outputs, offsets).await.map(|()| true)
+            member.commit_holding(outputs, offsets).await
         };
         hand.tell();
         outcome?;

@@ -211,7 +211,7 @@ fn migrations() -> Migrator {
         rows::migration(2, "content", include_str!("../../migrations/sqlite/0002_content.sql")),
         rows::migration(3, "fewer indexes", include_str!("../../migrations/sqlite/0003_fewer_indexes.sql")),
     ]);
-    // An older program beside a newer one's tables goes on: migrations only add.
+    // An older program beside a newer one's tables goes on: migrations add columns, and nothing asks for an index by its name.
     migrator.set_ignore_missing(true);
     migrator
 }

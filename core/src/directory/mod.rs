@@ -338,7 +338,8 @@ impl Directory {
         programs: &mut AvroPrograms,
     ) -> Option<Vec<&Arc<Rule>>> {
         let mut found = Vec::new();
-        programs.matching(&self.index, (event.team.as_str(), &event.event_type), shape, datum, &mut found).ok()?;
+        let of = (event.team.as_str(), &*event.event_type);
+        programs.matching_within(&self.index, of, shape, datum, &mut found).ok()?;
         Some(found)
     }
 

@@ -81,11 +81,13 @@ impl Filter {
         self.0.is_none()
     }
 
-    /// Its members, in the order written.
-    pub fn read(&self) -> Map<String, Value> {
-        let members = self.0.as_deref().map(serde_json::from_str);
-        // It is a text that an object was written as.
-        members.and_then(Result::ok).unwrap_or_default()
+    /// Its members, in the order written. `None` never comes, since the text was made of an object; if it did, it must not be taken for
+    /// a filter that asks for nothing.
+    pub fn read(&self) -> Option<Map<String, Value>> {
+        match self.0.as_deref() {
+            None => Some(Map::new()),
+            Some(text) => serde_json::from_str(text).ok(),
+        }
     }
 }
 
@@ -97,7 +99,7 @@ impl From<Map<String, Value>> for Filter {
 
 impl From<Filter> for Map<String, Value> {
     fn from(filter: Filter) -> Map<String, Value> {
-        filter.read()
+        filter.read().unwrap_or_default()
     }
 }
 

@@ -79,7 +79,7 @@ pub fn compile(selector: &EventSelector, catalog: &Catalog, path: &str) -> Resul
     let root = Path::Root(path);
     let place = Path::Key(&root, "filter");
     let mut faults = Faults::default();
-    let filter = selector.filter.read();
+    let Some(filter) = selector.filter.read() else { return Err(unreadable(&place)) };
     match &selector.event_type {
         TypeSelector::Any => {
             let pattern = Pattern::read_into(&filter, &place, &mut faults);
@@ -101,6 +101,12 @@ pub fn compile(selector: &EventSelector, catalog: &Catalog, path: &str) -> Resul
     Err(faults.or(()).err().unwrap_or_default())
 }
 
+fn unreadable(place: &Path<'_>) -> Vec<Fault> {
+    let mut faults = Faults::default();
+    faults.add(place, "what cannot be read again", "an object");
+    faults.or(()).err().unwrap_or_default()
+}
+
 /// Whether the filters must be given that an event type requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Required {
@@ -118,7 +124,7 @@ pub(super) fn of_type(
     let root = Path::Root(path);
     let place = Path::Key(&root, "filter");
     let mut faults = Faults::default();
-    let filter = selector.filter.read();
+    let Some(filter) = selector.filter.read() else { return Err(unreadable(&place)) };
     let pattern = Pattern::read_into(&filter, &place, &mut faults);
     let mut check = Check { event_type, given: Vec::new(), faults: &mut faults };
     check.keys(&filter, &place);

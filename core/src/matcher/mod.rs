@@ -185,7 +185,8 @@ impl Matcher {
         let mut found = Vec::new();
         if record.value.is_some() {
             guarded(|| {
-                let Desk { mut reading, mut written } = Desk::default();
+                // What is found is kept for long, and one by one: each in memory of its own.
+                let (mut reading, mut written) = (Reading::default(), Written { at_once: 0, ..Written::default() });
                 self.deliveries(record, directory, decoder, &mut reading, Some(now), |delivery| {
                     let output = self.output(delivery, &mut written);
                     found.push(Rematched { id: delivery.id, day: delivery.day, output });
@@ -196,7 +197,7 @@ impl Matcher {
     }
 
     /// What becomes of each record, in their order: a record says nothing about another, so they can be judged at once. A part ends
-    /// where the batch will be closed at the latest; the rest would be thrown away.
+    /// where the batch will be closed at the latest, be it full or for want of a schema; the rest would be thrown away.
     fn judge_all(
         &self,
         records: &[Record],
@@ -214,7 +215,11 @@ impl Matcher {
                 }
                 let judged = self.judge(record, directory, decoder, desk, &mut part.outputs);
                 bytes += judged.bytes;
+                let ends = matches!(judged.verdict, Verdict::Needs(_));
                 part.judged.push(judged);
+                if ends {
+                    break;
+                }
             }
             part
         };
@@ -393,9 +398,10 @@ struct Reading {
 type Found<'d> = (Decoded, Vec<&'d Arc<Rule>>);
 
 /// Bytes of outputs, many in one piece of memory: they are made together and given back together.
-#[derive(Default)]
 struct Written {
     piece: BytesMut,
+    /// Bytes taken at a time, at least.
+    at_once: usize,
     /// What is being written.
     draft: Vec<u8>,
 }
@@ -432,12 +438,18 @@ impl Reading {
 
 // === impl Written ===
 
+impl Default for Written {
+    fn default() -> Written {
+        Written { piece: BytesMut::new(), at_once: PIECE, draft: Vec::new() }
+    }
+}
+
 impl Written {
     fn bytes(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
         self.draft.clear();
         write(&mut self.draft);
         if self.piece.capacity() < self.draft.len() {
-            self.piece = BytesMut::with_capacity(PIECE.max(self.draft.len()));
+            self.piece = BytesMut::with_capacity(self.at_once.max(self.draft.len()));
         }
         self.piece.extend_from_slice(&self.draft);
         self.piece.split().freeze()

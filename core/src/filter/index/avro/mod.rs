@@ -39,6 +39,9 @@ pub struct AvroProgram {
     keys: usize,
     /// [`Projection::version`] of the fields it was made for.
     pub(super) version: u64,
+    /// It looks at arrays of more than values. Whoever reads the whole weighs inner arrays and objects too, and may find that a filter
+    /// costs too much: see [`MAX_FIELD_WEIGHT`](crate::filter::MAX_FIELD_WEIGHT).
+    weighs_less: bool,
 }
 
 /// One after the other.
@@ -128,6 +131,7 @@ struct Compiler<'p> {
     keys: usize,
     /// Of [`MAX_PARTS`].
     left: usize,
+    weighs_less: bool,
 }
 
 /// The fields of an event that has been read.
@@ -147,10 +151,11 @@ impl AvroProgram {
     /// `None` if data of that shape has no fields or two of the same name, or the program would be too large.
     pub fn of(shape: &Shape, projection: &Projection) -> Option<AvroProgram> {
         let Shape::Record(_) = shape else { return None };
-        let mut compiler = Compiler { projection, keys: 0, left: MAX_PARTS };
+        let mut compiler = Compiler { projection, keys: 0, left: MAX_PARTS, weighs_less: false };
         let wanted = Wanted { node: Some(ROOT), ..Wanted::default() };
         let steps = compiler.steps(shape, wanted)?;
-        Some(AvroProgram { steps, bound: projection.bound, keys: compiler.keys, version: projection.version })
+        let Compiler { keys, weighs_less, .. } = compiler;
+        Some(AvroProgram { steps, bound: projection.bound, keys, version: projection.version, weighs_less })
     }
 
     /// Reads one datum, which must fill the input.
@@ -162,6 +167,15 @@ impl AvroProgram {
         let mut reader = Reader { datum, at: 0, left: MAX_VALUES, scanner };
         reader.run(&self.steps)?;
         if reader.at < datum.len() { Err(Unusual) } else { Ok(()) }
+    }
+}
+
+/// Whether there is nothing in it but values that filters compare.
+fn is_of_values(shape: &Shape) -> bool {
+    match shape {
+        Shape::Array(_) | Shape::Map(_) | Shape::Record(_) => false,
+        Shape::Union(branches) => branches.iter().all(is_of_values),
+        _ => true,
     }
 }
 
@@ -221,6 +235,7 @@ impl Compiler<'_> {
                 steps.push(Step::OnTheWay(self.steps(items, Wanted::default())?));
             }
             Shape::Array(items) => {
+                self.weighs_less |= !is_nothing && !is_of_values(items);
                 let items = self.steps(items, Wanted { among: !is_nothing, ..Wanted::default() })?;
                 steps.push(match wanted.field {
                     Some(field) => Step::Many(field, items),

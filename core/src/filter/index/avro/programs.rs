@@ -29,16 +29,40 @@ impl AvroPrograms {
         AvroPrograms::default()
     }
 
+    /// The same as [`AvroPrograms::matching`] where the whole event would be found to cost as much, that is to say nothing.
+    pub fn matching_within<'i>(
+        &mut self,
+        index: &'i Index,
+        of: (&str, &str),
+        shape: &Arc<Shape>,
+        datum: &[u8],
+        found: &mut Vec<&'i Arc<Rule>>,
+    ) -> Result<(), Unusual> {
+        self.matching_by(index, of, shape, datum, found, |program| !program.weighs_less)
+    }
+
     /// What [`Index::matching_within`] finds for the same event, in which there is nothing to be paid for: as soon as one filter
     /// would have to be tried by itself, and for data that are not of that shape, the answer is [`Unusual`]. Then nothing is added to
     /// `found`, and the whole event must be read, whose verdict counts.
     pub fn matching<'i>(
         &mut self,
         index: &'i Index,
+        of: (&str, &str),
+        shape: &Arc<Shape>,
+        datum: &[u8],
+        found: &mut Vec<&'i Arc<Rule>>,
+    ) -> Result<(), Unusual> {
+        self.matching_by(index, of, shape, datum, found, |_| true)
+    }
+
+    fn matching_by<'i>(
+        &mut self,
+        index: &'i Index,
         (team, event_type): (&str, &str),
         shape: &Arc<Shape>,
         datum: &[u8],
         found: &mut Vec<&'i Arc<Rule>>,
+        is_good: impl Fn(&AvroProgram) -> bool,
     ) -> Result<(), Unusual> {
         let projection = index.projection().ok_or(Unusual)?;
         if self.of.as_ref().is_none_or(|of| !Arc::ptr_eq(of, &projection.identity)) || self.made.len() > MAX_SCHEMAS {
@@ -48,7 +72,7 @@ impl AvroPrograms {
         let address = Arc::as_ptr(shape) as usize;
         let make = || (shape.clone(), AvroProgram::of(shape, projection));
         let (_, program) = self.made.entry(address).or_insert_with(make);
-        let program = program.as_ref().ok_or(Unusual)?;
+        let program = program.as_ref().filter(|program| is_good(program)).ok_or(Unusual)?;
         index.matching_avro((team, event_type), program, datum, &mut self.scanner, found)
     }
 }
