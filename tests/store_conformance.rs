@@ -549,10 +549,6 @@ async fn a_notification_is_shown_by_its_newest_attempt(bench: &impl Bench) {
         let found: Vec<_> = store.notifications(&query).await.unwrap().iter().map(|n| n.last.notification).collect();
         assert_eq!(found, expected.into_iter().map(id).collect::<Vec<_>>(), "{query:?}");
     }
-    // Two owners can make a try and an outcome of the same number: it is one notification all the same.
-    store.write(&attempts(vec![failed(6, 1)])).await.unwrap();
-    store.write(&attempts(vec![ended(6, 1, Outcome::Delivered)])).await.unwrap();
-    assert_eq!(store.notifications(&all).await.unwrap().iter().filter(|n| n.last.notification == id(6)).count(), 1);
 }
 
 // === Values ===

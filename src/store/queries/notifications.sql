@@ -7,7 +7,7 @@ SELECT a.day, a.notification, a.attempt, a.team, a.subscription, a.destination, 
        (SELECT p.due FROM parked p WHERE p.day = a.day AND p.notification = a.notification) AS due
 FROM attempts a
 WHERE (a.outcome IS NOT NULL
-       OR a.attempt = (SELECT CASE WHEN n.outcome IS NULL THEN n.attempt END
+       OR a.attempt = (SELECT n.attempt
                        FROM attempts n
                        WHERE n.day = a.day AND n.notification = a.notification
                        ORDER BY n.outcome IS NOT NULL DESC, n.attempt DESC
