@@ -60,9 +60,13 @@ pub(super) struct Literals {
 enum Texts {
     /// Up to [`FEW`].
     Few(Box<[Box<str>]>),
-    /// The hasher has fixed keys: nothing here may depend on chance.
-    Many(Box<HashSet<Box<str>, FixedState>>),
+    /// In a place of its own, because few fields have so many.
+    Many(Box<ManyTexts>),
 }
+
+/// The hasher has fixed keys: nothing here may depend on chance.
+#[derive(Clone, Debug)]
+struct ManyTexts(HashSet<Box<str>, FixedState>);
 
 /// Literals as they are gathered.
 #[derive(Default)]
@@ -305,7 +309,7 @@ impl Literals {
             Scalar::Number(number) => number.is_some_and(|number| self.numbers.binary_search(&number).is_ok()),
             Scalar::Text(text) => match &self.texts {
                 Texts::Few(few) => few.iter().any(|known| **known == *text),
-                Texts::Many(many) => text.len() <= self.longest && many.contains(text),
+                Texts::Many(many) => text.len() <= self.longest && many.0.contains(text),
             },
         }
     }
@@ -329,14 +333,14 @@ impl Texts {
             Texts::Few(few) => (Some(few), None),
             Texts::Many(many) => (None, Some(many)),
         };
-        let (few, many) = (few.into_iter().flatten(), many.into_iter().flat_map(|many| many.iter()));
+        let (few, many) = (few.into_iter().flatten(), many.into_iter().flat_map(|many| many.0.iter()));
         few.chain(many).map(|text| &**text)
     }
 
     fn len(&self) -> usize {
         match self {
             Texts::Few(few) => few.len(),
-            Texts::Many(many) => many.len(),
+            Texts::Many(many) => many.0.len(),
         }
     }
 
@@ -382,7 +386,7 @@ impl Gathered {
         let texts = if texts.len() <= FEW {
             Texts::Few(texts.into())
         } else {
-            Texts::Many(Box::new(texts.into_iter().collect()))
+            Texts::Many(Box::new(ManyTexts(texts.into_iter().collect())))
         };
         Literals { numbers: numbers.into(), texts, longest, ..set }
     }

@@ -266,7 +266,7 @@ impl Worker {
                     }
                     records.push(record);
                     let until = *filling_until.get_or_insert_with(|| Instant::now() + self.group.batch.time);
-                    if records.len() % LOOK_AT_CLOCK_EVERY == 0 && Instant::now() >= until {
+                    if records.len().is_multiple_of(LOOK_AT_CLOCK_EVERY) && Instant::now() >= until {
                         break;
                     }
                 }

@@ -258,7 +258,7 @@ pub(crate) fn digits_prefix(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks::<8>();
     for (i, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'0'));
-        let marks = ((word & !TOPS) + ONES * 0x76 | word) & TOPS;
+        let marks = (((word & !TOPS) + ONES * 0x76) | word) & TOPS;
         if marks != 0 {
             return i * 8 + marks.trailing_zeros() as usize / 8;
         }
