@@ -21,6 +21,8 @@ pub enum Fault {
     Abort,
     /// A transaction is committed, but its producer never learns it.
     AbortAfterCommit,
+    /// A transaction is committed, which is learnt by going back to the committed offsets: what was read ahead comes again.
+    CommitLearntLate,
     /// The store writes, but the answer is lost.
     StoreAnswerLost,
     /// The store is out of reach for a while.
@@ -35,7 +37,7 @@ pub enum Fault {
     Poison,
 }
 
-pub const FAULTS: [Fault; 14] = [
+pub const FAULTS: [Fault; 15] = [
     Fault::Delay,
     Fault::Crash,
     Fault::Restart,
@@ -44,6 +46,7 @@ pub const FAULTS: [Fault; 14] = [
     Fault::Rebalance,
     Fault::Abort,
     Fault::AbortAfterCommit,
+    Fault::CommitLearntLate,
     Fault::StoreAnswerLost,
     Fault::StoreDown,
     Fault::RequestLost,
@@ -112,6 +115,7 @@ impl Plan {
             Fault::Delay => 50,
             Fault::Abort => 12,
             Fault::AbortAfterCommit => 25,
+            Fault::CommitLearntLate => 25,
             Fault::StoreAnswerLost => 25,
             Fault::RequestLost => 60,
             Fault::AnswerLost => 60,

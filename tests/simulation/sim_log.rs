@@ -28,6 +28,8 @@ pub struct SimMember {
     group: Group,
     id: u64,
     left: bool,
+    /// The last commit was learnt to be one by going back: what was given before comes again.
+    went_back: bool,
 }
 
 pub struct SimReader {
@@ -85,7 +87,7 @@ impl Log for SimLog {
         };
         self.world.note(format!("p{} joins {} as m{id}", self.process.0, group.name));
         rebalance(&self.world);
-        Ok(SimMember { world: self.world.clone(), process: self.process, group, id, left: false })
+        Ok(SimMember { world: self.world.clone(), process: self.process, group, id, left: false, went_back: false })
     }
 
     async fn reader(&self, partition: TopicPartition, from: i64) -> Result<SimReader, LogError> {
@@ -330,8 +332,19 @@ impl Member for SimMember {
             self.rewind();
             return Err(LogError::Aborted("the outcome is not known".to_owned()));
         }
+        if transactional && self.world.state().strikes(Fault::CommitLearntLate) {
+            self.world.note(format!("m{id} learns late of its commit"));
+            self.rewind();
+            self.went_back = true;
+        }
         self.world.pass(self.process, 3).await;
         Ok(())
+    }
+
+    async fn commit_holding(&mut self, outputs: Vec<Output>, offsets: Offsets) -> Result<bool, LogError> {
+        self.went_back = false;
+        self.commit(outputs, offsets).await?;
+        Ok(!self.went_back)
     }
 
     /// What is given ahead is given first: so it is void if anything goes wrong afterwards.
@@ -350,7 +363,7 @@ impl Member for SimMember {
             self.world.note(format!("m{id} takes {} ahead", records.len()));
             ahead(records);
         }
-        self.commit(outputs, offsets).await.map(|()| true)
+        self.commit_holding(outputs, offsets).await
     }
 
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
