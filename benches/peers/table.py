@@ -40,7 +40,9 @@ def rows(workload, results):
         if (matches, checksum) != (ours[0][3], ours[0][4]):
             print(f"{workload}: {engine} finds {matches} matches ({checksum}), Tidings {ours[0][3]} ({ours[0][4]})", file=sys.stderr)
             agreed = agreed and confirmed
-            engine += f" (wrong: finds {matches} matches, not {ours[0][3]})"
+            engine += f" (differs: finds {matches} matches, not {ours[0][3]})"
+        # Nothing takes no memory: it was not measured.
+        memory = "–" if memory == "0" else memory
         if engine == "Tidings":
             each, ratio = f"{own:.0f}", ""
         else:
