@@ -29,7 +29,8 @@ impl AvroPrograms {
         AvroPrograms::default()
     }
 
-    /// The same as [`AvroPrograms::matching`] where the whole event would be found to cost as much, that is to say nothing.
+    /// What [`Index::matching_within`] finds for the same event, in which there is nothing to be paid for: as [`AvroPrograms::matching`],
+    /// but [`Unusual`] also for data whose inner arrays and objects the reader of the whole would weigh.
     pub fn matching_within<'i>(
         &mut self,
         index: &'i Index,
@@ -41,8 +42,8 @@ impl AvroPrograms {
         self.matching_by(index, of, shape, datum, found, |program| !program.weighs_less)
     }
 
-    /// What [`Index::matching_within`] finds for the same event, in which there is nothing to be paid for: as soon as one filter
-    /// would have to be tried by itself, and for data that are not of that shape, the answer is [`Unusual`]. Then nothing is added to
+    /// What [`Index::matching`] finds for the same event, whatever it would cost to read it whole: as soon as one filter would
+    /// have to be tried by itself, and for data that are not of that shape, the answer is [`Unusual`]. Then nothing is added to
     /// `found`, and the whole event must be read, whose verdict counts.
     pub fn matching<'i>(
         &mut self,
