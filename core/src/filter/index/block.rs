@@ -27,7 +27,10 @@
 
 use std::sync::Arc;
 
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use super::{
+    body::{Body, HEAD, Head},
     found::{Found, Source},
     many::{SOME_WORDS, Scratch},
     predicates::Predicates,
@@ -40,29 +43,18 @@ use crate::filter::{Number, Rule, alternatives::Scalar};
 pub struct Block {
     /// By row, in the order of subscription ids. A rule with several clauses has several rows, one after another.
     pub(super) rules: Box<[Arc<Rule>]>,
-    pub(super) columns: Box<[Column]>,
-    /// Of all columns. Within a column in the order of tags, then texts.
-    pub(super) values: Box<[Value]>,
-    /// The team and the event type, each in whole words; of each column the rows that ask; and whatever refers here.
-    pub(super) words: Box<[u64]>,
-    /// Sets of rows, as a length and so many rows. With more than 64 rows, the sizes of each column's first two sets stand before.
-    pub(super) lists: Box<[u32]>,
-    /// Values that are not short.
-    pub(super) texts: Box<[u8]>,
-    pub(super) extras: Box<[Extra]>,
-    pub(super) team_bytes: u32,
-    /// [`NONE`]: of any type.
-    pub(super) type_bytes: u32,
-    /// Where the rows begin that ask for the first column.
-    pub(super) asking: u32,
-    /// The set of rows to be verified; [`NONE`]: there are none.
-    pub(super) verified: u32,
-    /// The set of rows that are of the same rule as the row before; [`NONE`]: there are none.
-    pub(super) repeats: u32,
+    /// Columns; values of all of them, within a column in the order of tags, then texts; what is asked of other values than texts;
+    /// words: the team and the event type, each in whole words, of each column the rows that ask, and whatever refers here; lists: sets of
+    /// rows, as a length and so many rows, before them, with more than 64 rows, the sizes of each column's first two sets; texts that are
+    /// not short.
+    pub(super) body: Body,
+    /// Most columns have none.
+    pub(super) dear: Box<[Dear]>,
 }
 
 /// A field, or its second condition where one clause has two.
-#[derive(Debug)]
+#[derive(Debug, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
 pub(super) struct Column {
     pub field: u32,
     /// Where its values begin, and how many there are.
@@ -75,7 +67,8 @@ pub(super) struct Column {
     pub sets: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
 pub(super) struct Value {
     pub word: Word,
     /// Up to 64 rows: those that accept it. Beyond: a handle of those that differ from `other`, or, if dense, of those that accept it.
@@ -83,7 +76,8 @@ pub(super) struct Value {
 }
 
 /// Answers of a column other than texts.
-#[derive(Debug)]
+#[derive(Debug, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
 pub(super) struct Extra {
     /// Words for `null`, `false`, `true`; [`NONE`] where they are like any other value.
     pub literals: [u32; 3],
@@ -93,8 +87,15 @@ pub(super) struct Extra {
     pub keys: u32,
     /// Where the rows of the intervals stand, one more than bounds; [`NONE`] where numbers are like any other value.
     pub intervals: u32,
+    /// Its place among what is dear; [`NONE`]: nothing is.
+    pub dear: u32,
+}
+
+/// What few columns have.
+#[derive(Debug, Default)]
+pub(super) struct Dear {
     pub wide: Option<Box<Wide>>,
-    pub predicates: Option<Box<Predicates>>,
+    pub predicates: Option<Predicates>,
 }
 
 /// Bounds that are no whole numbers or beyond 61 bits, and intervals too many to be written out.
@@ -133,22 +134,20 @@ const FEW_VALUES: usize = 8;
 impl Block {
     pub fn is_of(&self, team: &str, event_type: Option<&str>) -> bool {
         let type_bytes = event_type.map_or(NONE, |event_type| event_type.len() as u32);
-        if (self.team_bytes, self.type_bytes) != (team.len() as u32, type_bytes) {
+        let head = self.body.head();
+        if (head.team_bytes, head.type_bytes) != (team.len() as u32, type_bytes) {
             return false;
         }
         let key = packed(team).chain(packed(event_type.unwrap_or_default()));
-        self.words.iter().zip(key).all(|(known, word)| *known == word)
+        self.body.words()[HEAD..].iter().zip(key).all(|(known, word)| *known == word)
     }
 
     /// Has what every event needs brought into the cache: all of it is waited for at once, not one after another.
     pub fn fetch(&self) {
-        let words =
-            self.words.iter().step_by(LINE / size_of::<u64>()).take(FETCHED_LINES).fold(0, |any, word| any ^ word);
-        let columns = self.columns.iter().step_by(LINE / size_of::<Column>()).take(FETCHED_LINES);
-        let fields = columns.fold(0, |any, column| any ^ column.field);
+        let lines = self.body.lines(FETCHED_LINES).fold(0, |any, word| any ^ word);
         let rules = self.rules.iter().step_by(LINE / size_of::<Arc<Rule>>()).take(FETCHED_LINES);
         let rules = rules.fold(0, |any, rule| any ^ Arc::as_ptr(rule).addr());
-        std::hint::black_box((words, fields, rules));
+        std::hint::black_box((lines, rules));
     }
 
     /// Adds the rules that match, each once, in the order of their ids. `dead` are rows that are there no longer; it may be
@@ -168,13 +167,14 @@ impl Block {
         let mut candidates = u64::MAX >> (64 - self.rules.len().max(1) as u32);
         candidates &= !dead.first().copied().unwrap_or(0);
         let mut unclear = 0;
-        for (column, asking) in self.columns.iter().zip(&self.words[self.asking as usize..]) {
+        let words = self.body.words();
+        for (column, asking) in self.body.columns().iter().zip(&words[self.body.head().asking as usize..]) {
             if candidates & asking == 0 {
                 continue;
             }
             let (other, absent) = match column.sets {
                 NONE => (!asking, !asking),
-                at => (self.words[at as usize], self.words[at as usize + 1]),
+                at => (words[at as usize], words[at as usize + 1]),
             };
             candidates &= match source.find(column.field, &mut scratch.many) {
                 Found::Missing => absent,
@@ -199,12 +199,13 @@ impl Block {
 
     /// The rows that accept a value, of at most 64, as far as they are candidates.
     fn word(&self, column: &Column, (candidates, other): (u64, u64), scalar: Scalar<'_>, hits: &mut Vec<u32>) -> u64 {
-        let extra = self.extras.get(column.extra as usize);
+        let words = self.body.words();
+        let extra = self.extra(column);
         let literal = match scalar {
             Scalar::Text(text) => {
                 let named = self.value(column, text).map_or(other, |value| value.rows);
-                let Some(predicates) = extra.and_then(|extra| extra.predicates.as_deref()) else { return named };
-                let word = |handle: u32| if handle == NONE { 0 } else { self.words[handle as usize] };
+                let Some(predicates) = self.predicates(extra) else { return named };
+                let word = |handle: u32| if handle == NONE { 0 } else { words[handle as usize] };
                 predicates.hold(text, hits, |adds, takes| (word(adds) | word(takes)) & candidates != 0);
                 let held = hits.iter().map(|hit| predicates.rows(*hit));
                 let (added, taken) =
@@ -214,23 +215,33 @@ impl Block {
             }
             Scalar::Number(number) => {
                 let interval = extra.zip(number).and_then(|(extra, number)| {
-                    let at = extra.interval(&self.words, &number)?;
-                    Some(self.words[extra.intervals as usize + at])
+                    let at = extra.interval(words, self.wide(extra), &number)?;
+                    Some(words[extra.intervals as usize + at])
                 });
                 return interval.unwrap_or(other);
             }
             Scalar::Null => 0,
             Scalar::Boolean(boolean) => 1 + usize::from(boolean),
         };
-        extra
-            .map(|extra| extra.literals[literal])
-            .filter(|place| *place != NONE)
-            .map_or(other, |at| self.words[at as usize])
+        extra.map(|extra| extra.literals[literal]).filter(|place| *place != NONE).map_or(other, |at| words[at as usize])
+    }
+
+    #[inline]
+    pub(super) fn extra(&self, column: &Column) -> Option<&Extra> {
+        if column.extra == NONE { None } else { self.body.extras().get(column.extra as usize) }
+    }
+
+    pub(super) fn predicates(&self, extra: Option<&Extra>) -> Option<&Predicates> {
+        self.dear.get(extra?.dear as usize)?.predicates.as_ref()
+    }
+
+    pub(super) fn wide(&self, extra: &Extra) -> Option<&Wide> {
+        self.dear.get(extra.dear as usize)?.wide.as_deref()
     }
 
     /// The entry of a text, if some row names it.
     pub(super) fn value(&self, column: &Column, text: &str) -> Option<&Value> {
-        let values = &self.values[column.values as usize..][..column.count as usize];
+        let values = &self.body.values()[column.values as usize..][..column.count as usize];
         if values.is_empty() {
             return None;
         }
@@ -242,7 +253,7 @@ impl Block {
         };
         let order = |value: &Value| match value.word.is_long() {
             false => value.word.cmp_short(word),
-            true => value.word.long_in(&self.texts).cmp(text.as_bytes()),
+            true => value.word.long_in(self.body.texts()).cmp(text.as_bytes()),
         };
         let same = values[start..].iter().take_while(|value| value.word.tag == word.tag).count();
         let same = &values[start..start + same];
@@ -262,8 +273,8 @@ impl Block {
         found: &mut Vec<&'i Arc<Rule>>,
     ) {
         let begin = found.len();
-        let verified = self.set(self.verified);
-        let repeats = self.set(self.repeats);
+        let verified = self.set(self.body.head().verified);
+        let repeats = self.set(self.body.head().repeats);
         found.reserve(candidates.iter().map(|word| word.count_ones() as usize).sum());
         for (place, (word, rules)) in candidates.iter().zip(self.rules.chunks(64)).enumerate() {
             let of = |set: &[u64]| set.get(place).copied().unwrap_or(0);
@@ -284,7 +295,7 @@ impl Block {
 
     /// A set of the block.
     pub(super) fn set(&self, place: u32) -> &[u64] {
-        if place == NONE { &[] } else { &self.words[place as usize..][..self.width()] }
+        if place == NONE { &[] } else { &self.body.words()[place as usize..][..self.width()] }
     }
 
     /// Team and event type.
@@ -293,14 +304,14 @@ impl Block {
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).take(bytes as usize).collect();
             String::from_utf8_lossy(&bytes).into_owned()
         };
-        let (team, rest) = self.words.split_at(self.team_bytes.div_ceil(8) as usize);
-        let of_type = self.type_bytes != NONE;
-        (text(team, self.team_bytes), of_type.then(|| text(rest, self.type_bytes)))
+        let Head { team_bytes, type_bytes, .. } = *self.body.head();
+        let (team, rest) = self.body.words()[HEAD..].split_at(team_bytes.div_ceil(8) as usize);
+        (text(team, team_bytes), (type_bytes != NONE).then(|| text(rest, type_bytes)))
     }
 
     /// How many rows must be verified.
     pub(super) fn verified(&self) -> usize {
-        self.set(self.verified).iter().map(|word| word.count_ones() as usize).sum()
+        self.set(self.body.head().verified).iter().map(|word| word.count_ones() as usize).sum()
     }
 
     /// Words a set of rows takes.
@@ -337,8 +348,8 @@ pub(super) fn verify_row<'i, 'a>(
 
 impl Extra {
     /// The interval that a number lies in; `None` where no row names a number.
-    pub(super) fn interval(&self, words: &[u64], number: &Number) -> Option<usize> {
-        if let Some(bounds) = self.wide.as_ref().and_then(|wide| wide.bounds.as_deref()) {
+    pub(super) fn interval(&self, words: &[u64], wide: Option<&Wide>, number: &Number) -> Option<usize> {
+        if let Some(bounds) = wide.and_then(|wide| wide.bounds.as_deref()) {
             let here = Edge { number: *number, after: false };
             return Some(bounds.partition_point(|edge| *edge <= here));
         }

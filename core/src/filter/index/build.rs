@@ -3,10 +3,11 @@
 //! One pass over the conditions, sorted by field; then each column is laid out by itself. What a row accepts of a value is asked of
 //! its own [`Parts`], so that the block cannot mean anything else than they do. Costs about a microsecond a row.
 
-use std::{cmp::Reverse, ops::Bound, sync::Arc};
+use std::{cmp::Reverse, iter, ops::Bound, sync::Arc};
 
 use super::{
-    block::{ABSENT, Block, Column, DENSE, Edge, Extra, MAX_WHOLE, NONE, OTHER, Value, Wide, packed, whole_key},
+    block::{ABSENT, Block, Column, DENSE, Dear, Edge, Extra, MAX_WHOLE, NONE, OTHER, Value, Wide, packed, whole_key},
+    body::{Body, HEAD, Head},
     fields::Fields,
     predicates::{Predicate, Predicates},
     word::Word,
@@ -49,6 +50,7 @@ struct Builder {
     lists: Vec<u32>,
     texts: Vec<u8>,
     extras: Vec<Extra>,
+    dear: Vec<Dear>,
 }
 
 /// Words that the intervals of one column may take, for each row, before only some of them are written out.
@@ -82,19 +84,20 @@ impl Block {
             builder.column(place, conditions);
         }
         fields.retain(builder.columns.iter().map(|column| column.field));
+        let type_bytes = event_type.map(str::len);
+        let head = Head::new(team.len(), type_bytes, builder.asking, verified, repeats);
         Block {
             rules: rows.iter().map(|row| row.rule.clone()).collect(),
-            columns: builder.columns.into(),
-            values: builder.values.into(),
-            words: builder.words.into(),
-            lists: builder.lists.into(),
-            texts: builder.texts.into(),
-            extras: builder.extras.into(),
-            team_bytes: team.len() as u32,
-            type_bytes: event_type.map_or(NONE, |event_type| event_type.len() as u32),
-            asking: builder.asking as u32,
-            verified,
-            repeats,
+            body: Body::of(
+                &builder.words,
+                head,
+                &builder.columns,
+                &builder.extras,
+                &builder.values,
+                &builder.lists,
+                &builder.texts,
+            ),
+            dear: builder.dear.into(),
         }
     }
 }
@@ -164,7 +167,8 @@ fn walk<'c>(branch: &'c Branch, path: &mut Vec<&'c str>, show: &mut impl FnMut(&
 impl Builder {
     fn new(team: &str, event_type: Option<&str>, rows: usize, columns: usize) -> Builder {
         let width = rows.div_ceil(64);
-        let mut words: Vec<u64> = packed(team).chain(packed(event_type.unwrap_or_default())).collect();
+        let mut words: Vec<u64> =
+            iter::repeat_n(0, HEAD).chain(packed(team)).chain(packed(event_type.unwrap_or_default())).collect();
         let asking = words.len();
         words.resize(asking + columns * width, 0);
         Builder {
@@ -178,6 +182,7 @@ impl Builder {
             lists: if width > 1 { vec![0; 2 * columns] } else { Vec::new() },
             texts: Vec::new(),
             extras: Vec::new(),
+            dear: Vec::new(),
         }
     }
 
@@ -224,16 +229,14 @@ impl Builder {
         }
         let values = self.values.len() as u32;
         self.texts(conditions);
-        let extra = Extra {
-            literals: self.literals(conditions),
-            bounds: 0,
-            keys: NONE,
-            intervals: NONE,
-            wide: None,
-            predicates: self.predicates(conditions),
-        };
-        let extra = self.numbers(conditions, extra);
-        let empty = extra.intervals == NONE && extra.predicates.is_none() && extra.literals == [NONE; 3];
+        let extra = Extra { literals: self.literals(conditions), bounds: 0, keys: NONE, intervals: NONE, dear: NONE };
+        let (mut extra, wide) = self.numbers(conditions, extra);
+        let dear = Dear { wide, predicates: self.predicates(conditions) };
+        if dear.wide.is_some() || dear.predicates.is_some() {
+            extra.dear = self.dear.len() as u32;
+            self.dear.push(dear);
+        }
+        let empty = extra.intervals == NONE && extra.dear == NONE && extra.literals == [NONE; 3];
         let count = self.values.len() as u32 - values;
         let number = if empty { NONE } else { self.extras.len() as u32 };
         self.columns.push(Column { field: conditions[0].field, values, count, extra: number, sets });
@@ -323,7 +326,7 @@ impl Builder {
         })
     }
 
-    fn predicates(&mut self, conditions: &[Condition<'_>]) -> Option<Box<Predicates>> {
+    fn predicates(&mut self, conditions: &[Condition<'_>]) -> Option<Predicates> {
         // In the order of what they are in words: equal ones come together, whatever kinds there are.
         let mut asked: Vec<(String, &TextTest, bool, u32)> = Vec::new();
         for Condition { row, parts, .. } in conditions {
@@ -345,14 +348,14 @@ impl Builder {
             });
             predicates.push(Predicate { test: same[0].1.clone(), adds, takes });
         }
-        Some(Box::new(Predicates::new(predicates)))
+        Some(Predicates::new(predicates))
     }
 
     /// Cuts the numbers where some row changes its mind, and writes down the rows of each interval.
-    fn numbers(&mut self, conditions: &[Condition<'_>], extra: Extra) -> Extra {
+    fn numbers(&mut self, conditions: &[Condition<'_>], extra: Extra) -> (Extra, Option<Box<Wide>>) {
         let concerned = |c: &Condition<'_>| !c.parts.ranges.is_empty() || c.parts.named_numbers().next().is_some();
         if !conditions.iter().any(concerned) {
-            return extra;
+            return (extra, None);
         }
         let mut turns: Vec<(Edge, u32)> = Vec::new();
         let mut first = vec![0_u64; self.width];
@@ -363,7 +366,7 @@ impl Builder {
             }
         }
         if turns.is_empty() && conditions.iter().all(|condition| condition.parts.ranges.is_empty()) {
-            return extra;
+            return (extra, None);
         }
         // Rows that do not ask accept every number.
         let mut asking = vec![0_u64; self.width];
@@ -402,9 +405,9 @@ impl Builder {
                 *end += same.len() as u32;
                 Some(*end)
             });
-            wide.starts = std::iter::once(0).chain(ends).collect();
+            wide.starts = iter::once(0).chain(ends).collect();
         }
-        Extra { bounds: bounds as u32, keys: keys as u32, intervals: intervals as u32, wide, ..extra }
+        (Extra { bounds: bounds as u32, keys: keys as u32, intervals: intervals as u32, ..extra }, wide)
     }
 }
 

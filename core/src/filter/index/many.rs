@@ -73,7 +73,7 @@ impl Block {
         found: &mut Vec<&'i Arc<Rule>>,
     ) {
         self.all_but(dead, scratch);
-        for place in 0..self.columns.len() {
+        for place in 0..self.body.columns().len() {
             let asking = self.asking(place);
             if scratch.candidates.iter().zip(asking).all(|(candidates, asking)| candidates & asking == 0) {
                 continue;
@@ -101,7 +101,7 @@ impl Block {
         scratch.answers.clear();
         scratch.held.clear();
         scratch.ends.clear();
-        for place in 0..self.columns.len() {
+        for place in 0..self.body.columns().len() {
             if !self.answer(place, source, scratch) {
                 return;
             }
@@ -111,7 +111,7 @@ impl Block {
             return self.matching_few(driver, source, scratch, found);
         }
         let mut start = 0;
-        for place in 0..self.columns.len() {
+        for place in 0..self.body.columns().len() {
             let end = scratch.ends[place];
             self.narrow(scratch, start..end);
             start = end;
@@ -151,12 +151,12 @@ impl Block {
 
     /// Adds what the event answers in a column. False if no row accepts it.
     fn answer<'i, 'a>(&'i self, place: usize, source: &mut impl Source<'a>, scratch: &mut Scratch<'i, 'a>) -> bool {
-        let column = &self.columns[place];
+        let column = &self.body.columns()[place];
         let set = |set: usize| Answer {
             words: self.rows_at(column.sets as usize + set * self.width()),
             flips: &[],
             sorted: true,
-            size: Some(self.lists[2 * place + set]),
+            size: Some(self.body.lists()[2 * place + set]),
             first_hit: 0,
             last_hit: 0,
         };
@@ -194,11 +194,11 @@ impl Block {
     }
 
     fn asking(&self, place: usize) -> &[u64] {
-        self.rows_at(self.asking as usize + place * self.width())
+        self.rows_at(self.body.head().asking as usize + place * self.width())
     }
 
     fn rows_at(&self, place: usize) -> &[u64] {
-        &self.words[place..][..self.width()]
+        &self.body.words()[place..][..self.width()]
     }
 
     fn answer_of<'i>(
@@ -209,8 +209,8 @@ impl Block {
         scratch: &mut Scratch<'i, '_>,
     ) -> Answer<'i> {
         let width = self.width();
-        let extra = self.extras.get(column.extra as usize);
-        let dense = |at: u32| Answer { words: &self.words[at as usize..][..width], size: None, ..other };
+        let extra = self.extra(column);
+        let dense = |at: u32| Answer { words: &self.body.words()[at as usize..][..width], size: None, ..other };
         let literal = match scalar {
             Scalar::Text(text) => {
                 let mut answer = match self.value(column, text) {
@@ -220,7 +220,7 @@ impl Block {
                         Rows::List(flips) => Answer { flips, ..other },
                     },
                 };
-                if let Some(predicates) = extra.and_then(|extra| extra.predicates.as_deref()) {
+                if let Some(predicates) = self.predicates(extra) {
                     predicates.hold(text, &mut scratch.hits, |_, _| true);
                     answer.first_hit = scratch.held.len() as u32;
                     for (adds, takes) in scratch.hits.drain(..).map(|hit| predicates.rows(hit)) {
@@ -233,8 +233,8 @@ impl Block {
             }
             Scalar::Number(number) => {
                 let interval = extra.zip(number).and_then(|(extra, number)| {
-                    let at = extra.interval(&self.words, &number)?;
-                    let wide = extra.wide.as_deref().filter(|wide| wide.every > 1);
+                    let at = extra.interval(self.body.words(), self.wide(extra), &number)?;
+                    let wide = self.wide(extra).filter(|wide| wide.every > 1);
                     let Some(wide) = wide else { return Some(dense(extra.intervals + (at * width) as u32)) };
                     let every = wide.every as usize;
                     let written = dense(extra.intervals + (at / every * width) as u32);
@@ -252,9 +252,9 @@ impl Block {
     fn rows(&self, handle: u32) -> Rows<'_> {
         let at = (handle & !DENSE) as usize;
         if handle & DENSE != 0 {
-            Rows::Words(&self.words[at..][..self.width()])
+            Rows::Words(&self.body.words()[at..][..self.width()])
         } else {
-            Rows::List(&self.lists[at + 1..][..self.lists[at] as usize])
+            Rows::List(&self.body.lists()[at + 1..][..self.body.lists()[at] as usize])
         }
     }
 
@@ -294,7 +294,7 @@ impl Block {
         list.sort_unstable();
         list.dedup();
         let begin = found.len();
-        let verified = self.set(self.verified);
+        let verified = self.set(self.body.head().verified);
         for row in list.iter().copied() {
             let accepted = |place: usize| {
                 let answers = of(place);

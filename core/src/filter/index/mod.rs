@@ -19,6 +19,7 @@
 
 mod avro;
 mod block;
+mod body;
 mod build;
 mod fields;
 mod found;
@@ -269,7 +270,7 @@ impl Index {
             }
         }
         for block in gone {
-            self.fields.release(block.columns.iter().map(|column| column.field));
+            self.fields.release(block.body.columns().iter().map(|column| column.field));
         }
     }
 

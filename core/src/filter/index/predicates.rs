@@ -51,8 +51,10 @@ struct OfLength {
 const FEW: usize = 8;
 /// What the text of a test takes, more or less.
 const TEXT_BYTES: usize = 16;
-/// Bits of [`Finder::seen`], as a power of two.
-const SEEN_BITS: u32 = 16;
+/// Bits of [`Finder::seen`] for each that is set: of the threes of a value, so few are looked for in vain.
+const BITS_EACH: usize = 16;
+/// Bits of [`Finder::seen`] at most, as a power of two.
+const MAX_SEEN_BITS: u32 = 16;
 
 // === impl Predicates ===
 
@@ -89,7 +91,7 @@ impl Predicates {
             let listed = finder.prefixes.iter().chain(&finder.suffixes).map(|of| of.hashes.len() * 16 + 32);
             size_of::<Finder>() + listed.sum::<usize>() + finder.threes.len() * 8 + finder.seen.len() * 8
         });
-        size_of::<Predicates>() + self.tests.len() * (size_of::<Predicate>() + TEXT_BYTES) + finder
+        self.tests.len() * (size_of::<Predicate>() + TEXT_BYTES) + finder
     }
 }
 
@@ -98,7 +100,7 @@ impl Predicates {
 impl Finder {
     fn new(tests: &[Predicate]) -> Finder {
         let (mut threes, mut others) = (Vec::new(), Vec::new());
-        let mut finder = Finder { seen: vec![0; 1 << (SEEN_BITS - 6)].into(), ..Finder::default() };
+        let mut finder = Finder::default();
         // Of all that can be looked for, each test is filed under what the fewest others have too.
         let mut crowds: BTreeMap<Needle<'_>, usize> = BTreeMap::new();
         let needles: Vec<Vec<Needle<'_>>> = tests.iter().map(|predicate| usable(&predicate.test)).collect();
@@ -109,15 +111,18 @@ impl Finder {
                 Some(Needle::Begins(text)) => insert(&mut finder.prefixes, text, number),
                 Some(Needle::Ends(text)) => insert(&mut finder.suffixes, text, number),
                 Some(Needle::Contains(text)) => {
-                    let three = last_three(text).unwrap_or_default();
-                    let (word, bit) = place(three);
-                    finder.seen[word] |= bit;
-                    threes.push((three, number));
+                    threes.push((last_three(text).unwrap_or_default(), number));
                 }
                 None => others.push(number),
             }
         }
         threes.sort_unstable();
+        let bits = (threes.len() * BITS_EACH).next_power_of_two().trailing_zeros().clamp(6, MAX_SEEN_BITS);
+        finder.seen = vec![0; 1 << (bits - 6)].into();
+        for (three, _) in &threes {
+            let (word, bit) = finder.place(*three);
+            finder.seen[word] |= bit;
+        }
         for of in finder.prefixes.iter_mut().chain(&mut finder.suffixes) {
             of.hashes.sort_unstable();
         }
@@ -138,7 +143,7 @@ impl Finder {
         let begin = hits.len();
         for window in text.windows(3) {
             let three = three_of(window);
-            let (word, bit) = place(three);
+            let (word, bit) = self.place(three);
             if self.seen[word] & bit != 0 {
                 let first = self.threes.partition_point(|(known, _)| *known < three);
                 hits.extend(
@@ -151,6 +156,12 @@ impl Finder {
             }
         }
         distinct_from(hits, begin);
+    }
+
+    /// Where the bit of three bytes stands: the lower bits of a hash say in which word, which are a power of two.
+    fn place(&self, three: u32) -> (usize, u64) {
+        let hash = three.wrapping_mul(0x9E37_79B1) >> (u32::BITS - MAX_SEEN_BITS);
+        (hash as usize / 64 & (self.seen.len() - 1), 1 << (hash % 64))
     }
 }
 
@@ -202,9 +213,4 @@ fn last_three(text: &str) -> Option<u32> {
 
 fn three_of(three: &[u8]) -> u32 {
     u32::from(three[0]) << 16 | u32::from(three[1]) << 8 | u32::from(three[2])
-}
-
-fn place(three: u32) -> (usize, u64) {
-    let hash = three.wrapping_mul(0x9E37_79B1) >> (u32::BITS - SEEN_BITS);
-    (hash as usize / 64, 1 << (hash % 64))
 }

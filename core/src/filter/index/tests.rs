@@ -378,42 +378,48 @@ fn a_fault_in_any_structure_is_found() {
     };
     for count in [60, 600, 1_500] {
         check("a row lost in a column's other rows", count, &|block| {
-            let sets = block.columns.iter().filter(|column| column.sets != block::NONE);
-            sets.map(|column| block.words[column.sets as usize] &= !0xFF).count() > 0
+            let places = sets(block);
+            places.iter().map(|place| block.body.words_mut()[*place] &= !0xFF).count() > 0
         });
         check("a row too many in a column's absent rows", count, &|block| {
-            let width = block.width();
-            let sets = block.columns.iter().filter(|column| column.sets != block::NONE);
-            sets.map(|column| block.words[column.sets as usize + width] |= 0xFF).count() > 0
+            let (width, places) = (block.width(), sets(block));
+            places.iter().map(|place| block.body.words_mut()[*place + width] |= 0xFF).count() > 0
         });
         check("a value looked up by its hash alone", count, &|block| {
             // What stands under each hash is another text of the same length.
-            block.values.iter_mut().filter(|value| !value.word.is_long()).for_each(|value| value.word.bytes[0] ^= 1);
+            block
+                .body
+                .values_mut()
+                .iter_mut()
+                .filter(|value| !value.word.is_long())
+                .for_each(|value| value.word.bytes[0] ^= 1);
             true
         });
         check("a long value looked up by its hash alone", count, &|block| {
-            block.texts.iter_mut().map(|byte| *byte ^= 1).count() > 0
+            block.body.texts_mut().iter_mut().map(|byte| *byte ^= 1).count() > 0
         });
         check("values out of order", count, &|block| {
-            for column in &block.columns {
-                let values = &mut block.values[column.values as usize..(column.values + column.count) as usize];
+            let of_column = |column: &block::Column| column.values as usize..(column.values + column.count) as usize;
+            let places: Vec<_> = block.body.columns().iter().map(of_column).collect();
+            for places in places {
+                let values = &mut block.body.values_mut()[places];
                 let rows: Vec<u64> = values.iter().rev().map(|value| value.rows).collect();
                 values.iter_mut().zip(rows).for_each(|(value, rows)| value.rows = rows);
             }
-            block.values.len() > 2
+            block.body.values().len() > 2
         });
         check("exact bounds off by one", count, &|block| {
-            let wide = block.extras.iter_mut().filter_map(|extra| extra.wide.as_mut());
+            let wide = block.dear.iter_mut().filter_map(|dear| dear.wide.as_mut());
             wide.filter_map(|wide| wide.bounds.as_mut()).map(|bounds| bounds.reverse()).count() > 0
         });
         check("booleans and null like any value", count, &|block| {
-            block.extras.iter_mut().map(|extra| extra.literals = [block::NONE; 3]).count() > 0
+            block.body.extras_mut().iter_mut().map(|extra| extra.literals = [block::NONE; 3]).count() > 0
         });
         check("no text is tried in part", count, &|block| {
-            block.extras.iter_mut().filter_map(|extra| extra.predicates.take()).count() > 0
+            block.dear.iter_mut().filter_map(|dear| dear.predicates.take()).count() > 0
         });
         check("nothing is verified", count, &|block| {
-            std::mem::replace(&mut block.verified, block::NONE) != block::NONE
+            std::mem::replace(&mut block.body.head_mut().verified, block::NONE) != block::NONE
         });
         check("two rules in each other's place", count, &|block| {
             // Rows side by side may be of one rule.
@@ -421,34 +427,43 @@ fn a_fault_in_any_structure_is_found() {
             other.inspect(|other| block.rules.swap(0, *other)).is_some()
         });
         check("nobody asks for a field", count, &|block| {
-            let words = block.columns.len() * block.width();
-            block.words[block.asking as usize..][..words].fill(0);
+            let words = block.body.columns().len() * block.width();
+            let asking = block.body.head().asking as usize;
+            block.body.words_mut()[asking..][..words].fill(0);
             true
         });
     }
     // Of more than 64 rows, sets are always written.
     check("every column accepts the same with another value as with none", 30, &|block| {
-        let sets = block.columns.iter_mut().map(|column| std::mem::replace(&mut column.sets, block::NONE));
+        let sets = block.body.columns_mut().iter_mut().map(|column| std::mem::replace(&mut column.sets, block::NONE));
         sets.filter(|sets| *sets != block::NONE).count() > 0
     });
     // Many bounds are kept in another form.
     check("a bound of numbers inclusive instead of exclusive", 50, &|block| {
-        let whole = block.extras.iter().filter(|extra| extra.wide.is_none() && extra.bounds > 0);
+        let whole = block.body.extras().iter().filter(|extra| block.wide(extra).is_none() && extra.bounds > 0);
         let keys: Vec<usize> =
             whole.flat_map(|extra| extra.keys as usize..(extra.keys + extra.bounds) as usize).collect();
-        keys.iter().for_each(|key| block.words[*key] = block.words[*key].wrapping_sub(1));
+        let words = block.body.words_mut();
+        keys.iter().for_each(|key| words[*key] = words[*key].wrapping_sub(1));
         !keys.is_empty()
     });
     check("a list of rows lost", 600, &|block| {
-        let first = 2 * block.columns.len();
-        block.lists[first..].iter_mut().for_each(|row| *row = (*row).min(1));
+        let first = 2 * block.body.columns().len();
+        block.body.lists_mut()[first..].iter_mut().for_each(|row| *row = (*row).min(1));
         true
     });
     check("sizes of sets unknown", 1_500, &|block| {
         // Where a column seems to accept nobody, only its listed rows are looked at.
-        (0..2 * block.columns.len()).for_each(|set| block.lists[set] = 0);
+        let sets = 2 * block.body.columns().len();
+        block.body.lists_mut()[..sets].fill(0);
         true
     });
+}
+
+/// Where the written sets of columns begin.
+fn sets(block: &Block) -> Vec<usize> {
+    let columns = block.body.columns().iter().filter(|column| column.sets != block::NONE);
+    columns.map(|column| column.sets as usize).collect()
 }
 
 /// Rows of one rule are known beforehand: whoever forgets them gives it out again and again.
@@ -467,7 +482,7 @@ fn a_rule_of_several_clauses_is_given_out_once() {
         assert_eq!(difference(&index, &rules, &events), None, "{count} rules");
         let partition = index.partitions.get_mut(key_hash("acme", None), |known| known.is_of("acme", None));
         let block = partition.and_then(|partition| partition.block.as_mut()).and_then(Arc::get_mut).expect("alone");
-        block.repeats = block::NONE;
+        block.body.head_mut().repeats = block::NONE;
         assert!(difference(&index, &rules, &events).is_some(), "{count} rules");
     }
 }
@@ -493,9 +508,9 @@ fn texts_of_one_hash_are_told_apart() {
         for text in &texts {
             // As if all had the hash of the one that is asked for.
             let tag = Word::of(text.as_bytes()).tag;
-            let texts = &block.texts;
-            block.values.sort_by_key(|value| value.word.text(texts));
-            block.values.iter_mut().for_each(|value| value.word.tag = tag);
+            let texts = block.body.texts().to_vec();
+            block.body.values_mut().sort_by_key(|value| value.word.text(&texts));
+            block.body.values_mut().iter_mut().for_each(|value| value.word.tag = tag);
             let mut found = Vec::new();
             let fields = index.fields.clone();
             let data = json!({"text": text});

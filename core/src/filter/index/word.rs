@@ -4,10 +4,13 @@
 
 use std::cmp::Ordering;
 
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use super::hash::hash;
 
 /// Of two short texts these are equal when the texts are, of two long ones when their [tags](Word::tag) are: then somebody must compare.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
 pub(super) struct Word {
     /// Upper bits of the hash, and the length in the lowest byte; [`LONG`] of a long one.
     pub tag: u32,
