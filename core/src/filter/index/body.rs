@@ -26,6 +26,17 @@ pub(super) struct Head {
     pub repeats: u32,
 }
 
+/// What a body is made of.
+pub(super) struct Arrays<'a> {
+    /// The first [`HEAD`] are taken for the head.
+    pub words: &'a [u64],
+    pub columns: &'a [Column],
+    pub extras: &'a [Extra],
+    pub values: &'a [Value],
+    pub lists: &'a [u32],
+    pub texts: &'a [u8],
+}
+
 /// Words that the head takes.
 pub(super) const HEAD: usize = size_of::<Head>() / WORD;
 /// Arrays behind the words.
@@ -41,16 +52,8 @@ const WORD: usize = size_of::<u64>();
 // === impl Body ===
 
 impl Body {
-    /// The first words are taken for the head.
-    pub fn of(
-        words: &[u64],
-        head: Head,
-        columns: &[Column],
-        extras: &[Extra],
-        values: &[Value],
-        lists: &[u32],
-        texts: &[u8],
-    ) -> Body {
+    pub fn of(head: Head, arrays: Arrays<'_>) -> Body {
+        let Arrays { words, columns, extras, values, lists, texts } = arrays;
         let arrays = [columns.as_bytes(), extras.as_bytes(), values.as_bytes(), lists.as_bytes(), texts];
         let behind: usize = arrays.iter().map(|bytes| bytes.len().div_ceil(WORD)).sum();
         let mut all = Vec::with_capacity(words.len() + behind);

@@ -7,7 +7,7 @@ use std::{cmp::Reverse, iter, ops::Bound, sync::Arc};
 
 use super::{
     block::{ABSENT, Block, Column, DENSE, Dear, Edge, Extra, MAX_WHOLE, NONE, OTHER, Value, Wide, packed, whole_key},
-    body::{Body, HEAD, Head},
+    body::{Arrays, Body, HEAD, Head},
     fields::Fields,
     predicates::{Predicate, Predicates},
     word::Word,
@@ -89,13 +89,15 @@ impl Block {
         Block {
             rules: rows.iter().map(|row| row.rule.clone()).collect(),
             body: Body::of(
-                &builder.words,
                 head,
-                &builder.columns,
-                &builder.extras,
-                &builder.values,
-                &builder.lists,
-                &builder.texts,
+                Arrays {
+                    words: &builder.words,
+                    columns: &builder.columns,
+                    extras: &builder.extras,
+                    values: &builder.values,
+                    lists: &builder.lists,
+                    texts: &builder.texts,
+                },
             ),
             dear: builder.dear.into(),
         }

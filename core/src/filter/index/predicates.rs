@@ -161,7 +161,7 @@ impl Finder {
     /// Where the bit of three bytes stands: the lower bits of a hash say in which word, which are a power of two.
     fn place(&self, three: u32) -> (usize, u64) {
         let hash = three.wrapping_mul(0x9E37_79B1) >> (u32::BITS - MAX_SEEN_BITS);
-        (hash as usize / 64 & (self.seen.len() - 1), 1 << (hash % 64))
+        ((hash as usize / 64) & (self.seen.len() - 1), 1 << (hash % 64))
     }
 }
 
