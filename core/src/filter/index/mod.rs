@@ -110,8 +110,11 @@ const MAX_FRESH: usize = 64;
 const MAX_UNSETTLED: usize = 10_000;
 /// So many rows are brought into the cache at a time, when all are built.
 const FETCHED: usize = 128;
-/// So many rows are built anew rather than laid over others.
-const SMALL: usize = 64;
+/// A layer of so many rows is built anew with what would be laid over it. Most partitions have no more than some tens of rows, and each
+/// change of one would build all of them.
+const SMALL: usize = 8;
+/// A layer is built anew when more than one row in so many is dead.
+const DEAD_RATIO: usize = 4;
 /// A layer that is not so many times as large as what is laid over it is built together with it.
 const LAYER_RATIO: usize = 4;
 
@@ -233,7 +236,7 @@ impl Index {
         let mut kept = Vec::with_capacity(layers.len() + 1);
         for layer in layers {
             let (alive, dead) = layer.count();
-            if dead > alive || (dead > 0 && alive <= SMALL) {
+            if dead * DEAD_RATIO > alive + dead || (dead > 0 && alive <= SMALL) {
                 rows.extend(layer.rows(key));
                 gone.push(layer.block);
             } else {
