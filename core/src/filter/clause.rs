@@ -132,7 +132,12 @@ pub(super) fn of_type(
     if required == Required::Asked {
         check.required(&filter, &place);
     }
-    faults.or(Clause { event_type: TypeSelector::Key(event_type.key.as_str().into()), root: root.compact() })
+    // Mostly under the very name that the selector has, which is then in memory once.
+    let key = match &selector.event_type {
+        TypeSelector::Key(key) if **key == *event_type.key => key.clone(),
+        _ => event_type.key.as_str().into(),
+    };
+    faults.or(Clause { event_type: TypeSelector::Key(key), root: root.compact() })
 }
 
 // === impl Branch ===

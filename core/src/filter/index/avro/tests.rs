@@ -191,8 +191,8 @@ fn a_program_is_for_the_fields_of_its_time() {
     let (mut index, rules) = index();
     let program = index.avro_program(&shape()).unwrap();
     let seed = (0..).find(|seed| agree(&datum(*seed)) == Ok(true)).unwrap();
-    index.remove(&rules[0]);
-    index.remove(&rules[1]);
+    // So many that what asked for their fields is built anew.
+    rules[..rules.len() / 2].iter().for_each(|rule| index.remove(rule));
     index.settle();
     let mut found = Vec::new();
     let mut ask = |program: &AvroProgram| {
