@@ -25,7 +25,7 @@
 //! the rows of a named value are written as a list of those that differ from `other`, where that is shorter. Where a column accepts few rows at all, only these are looked at: its value is the access
 //! predicate of its rows (Fabret et al., "Filtering algorithms and implementation for very fast publish/subscribe systems", 2001).
 
-use std::sync::Arc;
+use std::{ptr, sync::Arc};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -148,6 +148,19 @@ impl Block {
         let rules = self.rules.iter().step_by(LINE / size_of::<Arc<Rule>>()).take(FETCHED_LINES);
         let rules = rules.fold(0, |any, rule| any ^ Arc::as_ptr(rule).addr());
         std::hint::black_box((lines, rules));
+    }
+
+    /// Of each row, how many rows of another block have smaller ids.
+    pub fn ranks_in(&self, other: &Block) -> Arc<[u32]> {
+        let rank = |rule: &Arc<Rule>| {
+            other.rules.partition_point(|known| known.subscription.id < rule.subscription.id) as u32
+        };
+        self.rules.iter().map(rank).collect()
+    }
+
+    /// The row of a rule that this block has given out, by where it stands.
+    pub fn row_of(&self, rule: &Arc<Rule>) -> usize {
+        (ptr::from_ref(rule).addr() - self.rules.as_ptr().addr()) / size_of::<Arc<Rule>>()
     }
 
     /// Adds the rules that match, each once, in the order of their ids. `dead` are rows that are there no longer; it may be

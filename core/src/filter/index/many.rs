@@ -28,6 +28,8 @@ pub struct Scratch<'i, 'a> {
     accepted: Vec<u64>,
     one: Vec<u64>,
     list: Vec<u32>,
+    /// Of a partition in layers, what was found, by what orders it.
+    pub(super) ordered: Vec<(u64, &'i Arc<Rule>)>,
 }
 
 /// The room of a [`Scratch`] between two events.
@@ -384,9 +386,9 @@ impl Room {
 
 impl Scratch<'_, '_> {
     fn emptied<'i, 'a>(self) -> Scratch<'i, 'a> {
-        let Scratch { many, hits, held, answers, ends, candidates, unclear, accepted, one, list } = self;
-        let (many, held, answers) = (emptied(many), emptied(held), emptied(answers));
-        Scratch { many, hits, held, answers, ends, candidates, unclear, accepted, one, list }
+        let Scratch { many, hits, held, answers, ends, candidates, unclear, accepted, one, list, ordered } = self;
+        let (many, held, answers, ordered) = (emptied(many), emptied(held), emptied(answers), emptied(ordered));
+        Scratch { many, hits, held, answers, ends, candidates, unclear, accepted, one, list, ordered }
     }
 }
 

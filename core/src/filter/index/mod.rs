@@ -34,7 +34,7 @@ mod table;
 mod tests;
 mod word;
 
-use std::{fmt, iter, sync::Arc};
+use std::{fmt, iter, mem, sync::Arc};
 
 use avro::OfAvro;
 use block::Block;
@@ -95,6 +95,9 @@ struct Rest {
 struct Layer {
     block: Arc<Block>,
     dead: Box<[u64]>,
+    /// Of each row, how many rows of the partition's first block have smaller ids: what matches can be brought into the order of ids
+    /// without a look at the ids.
+    ranks: Arc<[u32]>,
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -197,7 +200,7 @@ impl Index {
             if let Some(block) = first {
                 bury(&block, &mut rest.dead, rule);
             }
-            rest.layers.iter_mut().for_each(|Layer { block, dead }| bury(block, dead, rule));
+            rest.layers.iter_mut().for_each(|Layer { block, dead, .. }| bury(block, dead, rule));
             if partition.rows() == 0 {
                 self.settle_partition(&key);
             }
@@ -208,7 +211,7 @@ impl Index {
     /// Builds what was added since the last time into blocks and gives back the memory of what was removed. Nothing else
     /// changes: what matches before, matches after. To be called before a snapshot is given to readers.
     pub fn settle(&mut self) {
-        let mut keys = std::mem::take(&mut self.unsettled);
+        let mut keys = mem::take(&mut self.unsettled);
         keys.sort_unstable();
         keys.dedup();
         keys.iter().for_each(|key| self.settle_partition(key));
@@ -230,7 +233,8 @@ impl Index {
         let Some(partition) = self.partitions.get_mut(hash, is) else { return };
         let Some(rest) = partition.rest.take() else { return };
         let Rest { dead, mut layers, fresh: mut rows, .. } = Arc::unwrap_or_clone(rest);
-        layers.splice(0..0, partition.block.take().map(|block| Layer { block, dead }));
+        let first = partition.block.take();
+        layers.splice(0..0, first.clone().map(|block| Layer { block, dead, ranks: Arc::default() }));
         let mut gone = Vec::new();
         // Those with many dead are built anew, and those that are not much larger than what would be laid over them.
         let mut kept = Vec::with_capacity(layers.len() + 1);
@@ -253,7 +257,7 @@ impl Index {
             build::fetch(&rows);
             rows.sort_by(Row::cmp_in_table);
             let block = Arc::new(Block::build(team, event_type, &rows, &mut self.fields));
-            kept.push(Layer { block, dead: Box::default() });
+            kept.push(Layer { block, dead: Box::default(), ranks: Arc::default() });
         }
         // The largest first.
         kept.sort_by_key(|layer| std::cmp::Reverse(layer.block.rules.len()));
@@ -264,9 +268,13 @@ impl Index {
                 partition.rest = Some(Arc::new(Rest::new(key)));
                 self.partitions.remove(hash, is);
             }
-            Some(Layer { block, dead }) => {
+            Some(Layer { block, dead, .. }) => {
+                let mut layers: Vec<Layer> = kept.collect();
+                let same = first.is_some_and(|first| Arc::ptr_eq(&first, &block));
+                // Those of a layer that is as it was are as they were.
+                let unranked = layers.iter_mut().filter(|layer| !same || layer.ranks.len() != layer.block.rules.len());
+                unranked.for_each(|layer| layer.ranks = layer.block.ranks_in(&block));
                 partition.block = Some(block);
-                let layers: Vec<Layer> = kept.collect();
                 let is_all = layers.is_empty() && dead.is_empty();
                 let rest = Rest { dead, layers, ..Rest::new(key) };
                 partition.rest = (!is_all).then(|| Arc::new(rest));
@@ -389,30 +397,29 @@ impl Index {
         // Both are looked for before either is gone through, so that the memory of both is waited for at once.
         let partitions = [(Some(event_type), of_team ^ of_type), (None, of_team)]
             .map(|(event_type, hash)| self.partitions.get(hash, |known| known.is_of(team, event_type)));
-        partitions.iter().flatten().filter_map(|partition| partition.block.as_deref()).for_each(Block::fetch);
+        partitions.iter().flatten().for_each(|partition| partition.blocks().for_each(Block::fetch));
         for partition in partitions.into_iter().flatten() {
-            if let Some(block) = &partition.block {
-                let before = found.len();
-                block.matching(partition.rest.as_ref().map_or(&[], |rest| &rest.dead), source, scratch, found);
-                ended(found, before);
-            }
-            let Some(rest) = &partition.rest else { continue };
-            for Layer { block, dead } in &rest.layers {
-                let before = found.len();
-                block.matching(dead, source, scratch, found);
-                ended(found, before);
-            }
-            for row in &rest.fresh {
-                let before = found.len();
-                found.extend(Some(&row.rule).filter(|rule| source.holds(rule)));
-                ended(found, before);
-            }
+            let before = found.len();
+            partition.matching(source, scratch, found);
+            ended(found, before);
         }
         if runs > 1 {
-            found[begin..].sort_by(|a, b| a.subscription.id.cmp(&b.subscription.id));
-            found.dedup_by(|a, b| Arc::ptr_eq(a, b));
+            by_id(found, begin);
         }
     }
+}
+
+/// Those that were found more than once are there once afterwards.
+fn by_id(found: &mut Vec<&Arc<Rule>>, begin: usize) {
+    found[begin..].sort_by(|a, b| a.subscription.id.cmp(&b.subscription.id));
+    let mut kept = begin;
+    for at in begin..found.len() {
+        if kept == begin || !Arc::ptr_eq(found[kept - 1], found[at]) {
+            found[kept] = found[at];
+            kept += 1;
+        }
+    }
+    found.truncate(kept);
 }
 
 impl Default for Index {
@@ -437,6 +444,57 @@ impl Partition {
             (None, Some(rest)) => rest.key.team.as_str() == team && rest.key.event_type.as_deref() == event_type,
             (None, None) => false,
         }
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = &Block> {
+        let layers = self.rest.iter().flat_map(|rest| rest.layers.iter().map(|layer| &*layer.block));
+        self.block.iter().map(|block| &**block).chain(layers)
+    }
+
+    /// Adds what matches, in the order of ids.
+    fn matching<'i, 'a>(
+        &'i self,
+        source: &mut impl Source<'a>,
+        scratch: &mut Scratch<'i, 'a>,
+        found: &mut Vec<&'i Arc<Rule>>,
+    ) {
+        let begin = found.len();
+        let Some(rest) = self.rest.as_deref() else {
+            if let Some(block) = &self.block {
+                block.matching(&[], source, scratch, found);
+            }
+            return;
+        };
+        let Some(first) = self.block.as_deref() else {
+            // Nothing is settled yet.
+            found.extend(rest.fresh.iter().map(|row| &row.rule).filter(|rule| source.holds(rule)));
+            return by_id(found, begin);
+        };
+        first.matching(&rest.dead, source, scratch, found);
+        let of_first = found.len();
+        let mut ordered = mem::take(&mut scratch.ordered);
+        for layer in &rest.layers {
+            let before = found.len();
+            layer.block.matching(&layer.dead, source, scratch, found);
+            let rank = |rule: &Arc<Rule>| layer.ranks.get(layer.block.row_of(rule)).copied().unwrap_or_default();
+            ordered.extend(found[before..].iter().map(|rule| (2 * u64::from(rank(rule)), *rule)));
+        }
+        if !rest.fresh.is_empty() {
+            found.extend(rest.fresh.iter().map(|row| &row.rule).filter(|rule| source.holds(rule)));
+            by_id(found, begin);
+        } else if found.len() > of_first {
+            // What has as many rows before it stands before the row that follows these.
+            let of_first = found[begin..of_first].iter().map(|rule| (2 * first.row_of(rule) as u64 + 1, *rule));
+            ordered.extend(of_first);
+            ordered.sort_by(|(a, a_rule), (b, b_rule)| {
+                a.cmp(b).then_with(|| a_rule.subscription.id.cmp(&b_rule.subscription.id))
+            });
+            ordered.dedup_by(|(_, a), (_, b)| Arc::ptr_eq(a, b));
+            found.truncate(begin);
+            found.extend(ordered.iter().map(|(_, rule)| *rule));
+        }
+        ordered.clear();
+        scratch.ordered = ordered;
     }
 
     /// For a change, after which it must be settled.

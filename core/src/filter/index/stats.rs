@@ -92,11 +92,6 @@ fn cut(widest: &mut Vec<(usize, &Partition)>) {
 // === impl Partition ===
 
 impl Partition {
-    fn blocks(&self) -> impl Iterator<Item = &Block> {
-        let layers = self.rest.iter().flat_map(|rest| rest.layers.iter().map(|layer| &*layer.block));
-        self.block.iter().map(|block| &**block).chain(layers)
-    }
-
     fn stats(&self) -> PartitionStats {
         let mut all = Stats::default();
         all.add(self);
