@@ -115,7 +115,7 @@ const MAX_UNSETTLED: usize = 10_000;
 const FETCHED: usize = 128;
 /// A layer of so many rows is built anew with what would be laid over it. Most partitions have no more than some tens of rows, and each
 /// change of one would build all of them.
-const SMALL: usize = 8;
+const SMALL: usize = 16;
 /// A layer is built anew when more than one row in so many is dead.
 const DEAD_RATIO: usize = 4;
 /// A layer that is not so many times as large as what is laid over it is built together with it.
