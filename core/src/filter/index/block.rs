@@ -152,9 +152,8 @@ impl Block {
 
     /// Of each row, how many rows of another block have smaller ids.
     pub fn ranks_in(&self, other: &Block) -> Arc<[u32]> {
-        let rank = |rule: &Arc<Rule>| {
-            other.rules.partition_point(|known| known.subscription.id < rule.subscription.id) as u32
-        };
+        let rank =
+            |rule: &Arc<Rule>| other.rules.partition_point(|known| known.subscription.id < rule.subscription.id) as u32;
         self.rules.iter().map(rank).collect()
     }
 
