@@ -1,7 +1,7 @@
 //! Which subscriptions an event matches: one look-up by team and event type, one look at each field that their filters ask for.
 //!
 //! ```text
-//! team, event type ── partition ─┬─ blocks of rules      those of 64 and fewer rules in one
+//! team, event type ── partition ─┬─ blocks of rules      one, and after changes some that lie over it
 //!                                └─ fresh rules          not yet built into a block: tried plainly
 //! ```
 //!
@@ -14,7 +14,7 @@
 //! What is deliberately absent: any decision by a hash alone (keys, names and texts are compared byte by byte), and any knowledge
 //! of operators that [`Parts`](super::alternatives::Parts) does not name: they are left to plain evaluation.
 //!
-//! Reading order: this file, [`block`], [`many`], [`build`], [`found`], [`scan`] and [`avro`] for events that are not read whole, `predicates`,
+//! Reading order: this file, [`partition`], [`block`], [`many`], [`body`], [`build`], [`found`], [`scan`] and [`avro`] for events that are not read whole, `predicates`,
 //! `fields`, `table`, `word`, `hash`.
 
 mod avro;
@@ -25,6 +25,7 @@ mod fields;
 mod found;
 mod hash;
 mod many;
+mod partition;
 mod predicates;
 mod projection;
 mod scan;
@@ -34,7 +35,7 @@ mod table;
 mod tests;
 mod word;
 
-use std::{fmt, iter, mem, sync::Arc};
+use std::{fmt, mem, sync::Arc};
 
 use avro::OfAvro;
 use block::Block;
@@ -43,6 +44,7 @@ use fields::Fields;
 use found::{MAX_WAYS_WEIGHT, OfDatum, Source};
 use hash::hash;
 use many::{Room, Scratch};
+use partition::{Partition, by_id};
 use projection::Projection;
 use scan::{Addressed, OfScan};
 use table::Table;
@@ -69,37 +71,6 @@ pub struct Index {
     unsettled: Vec<Key>,
 }
 
-/// The rules of one team for one event type.
-#[derive(Clone)]
-struct Partition {
-    /// Of most partitions this is all.
-    block: Option<Arc<Block>>,
-    rest: Option<Arc<Rest>>,
-}
-
-/// What a partition has beside its first block.
-#[derive(Clone)]
-struct Rest {
-    key: Key,
-    /// Rows of the first block that are there no longer. Empty: all are there.
-    dead: Box<[u64]>,
-    /// Each at most a quarter of the one before.
-    layers: Vec<Layer>,
-    /// In no order.
-    fresh: Vec<Row>,
-    /// It is among the unsettled.
-    unsettled: bool,
-}
-
-#[derive(Clone)]
-struct Layer {
-    block: Arc<Block>,
-    dead: Box<[u64]>,
-    /// Of each row, how many rows of the partition's first block have smaller ids: what matches can be brought into the order of ids
-    /// without a look at the ids.
-    ranks: Arc<[u32]>,
-}
-
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     team: TeamId,
@@ -113,13 +84,6 @@ const MAX_FRESH: usize = 64;
 const MAX_UNSETTLED: usize = 10_000;
 /// So many rows are brought into the cache at a time, when all are built.
 const FETCHED: usize = 128;
-/// A layer of so many rows is built anew with what would be laid over it. Most partitions have no more than some tens of rows, and each
-/// change of one would build all of them.
-const SMALL: usize = 16;
-/// A layer is built anew when more than one row in so many is dead.
-const DEAD_RATIO: usize = 4;
-/// A layer that is not so many times as large as what is laid over it is built together with it.
-const LAYER_RATIO: usize = 4;
 
 // === impl Index ===
 
@@ -154,7 +118,7 @@ impl Index {
             for same in same.chunk_by(Row::is_beside) {
                 let team = same[0].rule.subscription.team.as_str();
                 let block = Block::build(team, same[0].event_type(), same, &mut fields);
-                entries.push((hash, Partition { block: Some(Arc::new(block)), rest: None }));
+                entries.push((hash, Partition::of(block)));
             }
             begin = end;
         }
@@ -170,14 +134,12 @@ impl Index {
             let (key, hash) = (row.key(), row.hash);
             let (team, event_type) = (key.team.as_str(), key.event_type.as_deref());
             if self.partitions.get(hash, |known| known.is_of(team, event_type)).is_none() {
-                self.partitions.insert(hash, Partition { block: None, rest: Some(Arc::new(Rest::new(&key))) });
+                self.partitions.insert(hash, Partition::empty(&key));
             }
             let Some(partition) = self.partitions.get_mut(hash, |known| known.is_of(team, event_type)) else {
                 continue;
             };
-            let rest = partition.rest_mut(&key, &mut self.unsettled);
-            rest.fresh.push(row);
-            if rest.fresh.len() >= MAX_FRESH {
+            if partition.insert(&key, row, &mut self.unsettled) >= MAX_FRESH {
                 self.settle_partition(&key);
             }
         }
@@ -194,13 +156,7 @@ impl Index {
             let Some(partition) = self.partitions.get_mut(hash, |known| known.is_of(team, event_type)) else {
                 continue;
             };
-            let first = partition.block.clone();
-            let rest = partition.rest_mut(&key, &mut self.unsettled);
-            rest.fresh.retain(|row| row.rule.subscription.id != rule.subscription.id);
-            if let Some(block) = first {
-                bury(&block, &mut rest.dead, rule);
-            }
-            rest.layers.iter_mut().for_each(|Layer { block, dead, .. }| bury(block, dead, rule));
+            partition.remove(&key, rule, &mut self.unsettled);
             if partition.rows() == 0 {
                 self.settle_partition(&key);
             }
@@ -228,60 +184,10 @@ impl Index {
 
     fn settle_partition(&mut self, key: &Key) {
         let (team, event_type) = (key.team.as_str(), key.event_type.as_deref());
-        let hash = key_hash(team, event_type);
-        let is = |known: &Partition| known.is_of(team, event_type);
+        let (hash, is) = (key_hash(team, event_type), |known: &Partition| known.is_of(team, event_type));
         let Some(partition) = self.partitions.get_mut(hash, is) else { return };
-        let Some(rest) = partition.rest.take() else { return };
-        let Rest { dead, mut layers, fresh: mut rows, .. } = Arc::unwrap_or_clone(rest);
-        let first = partition.block.take();
-        layers.splice(0..0, first.clone().map(|block| Layer { block, dead, ranks: Arc::default() }));
-        let mut gone = Vec::new();
-        // Those with many dead are built anew, and those that are not much larger than what would be laid over them.
-        let mut kept = Vec::with_capacity(layers.len() + 1);
-        for layer in layers {
-            let (alive, dead) = layer.count();
-            if dead * DEAD_RATIO > alive + dead || (dead > 0 && alive <= SMALL) {
-                rows.extend(layer.rows(key));
-                gone.push(layer.block);
-            } else {
-                kept.push(layer);
-            }
-        }
-        while let Some(last) =
-            kept.pop_if(|last| !rows.is_empty() && last.count().0 <= SMALL.max(LAYER_RATIO * rows.len()))
-        {
-            rows.extend(last.rows(key));
-            gone.push(last.block);
-        }
-        if !rows.is_empty() {
-            build::fetch(&rows);
-            rows.sort_by(Row::cmp_in_table);
-            let block = Arc::new(Block::build(team, event_type, &rows, &mut self.fields));
-            kept.push(Layer { block, dead: Box::default(), ranks: Arc::default() });
-        }
-        // The largest first.
-        kept.sort_by_key(|layer| std::cmp::Reverse(layer.block.rules.len()));
-        let mut kept = kept.into_iter();
-        match kept.next() {
-            None => {
-                // The key is what it is found by.
-                partition.rest = Some(Arc::new(Rest::new(key)));
-                self.partitions.remove(hash, is);
-            }
-            Some(Layer { block, dead, .. }) => {
-                let mut layers: Vec<Layer> = kept.collect();
-                let same = first.is_some_and(|first| Arc::ptr_eq(&first, &block));
-                // Those of a layer that is as it was are as they were.
-                let unranked = layers.iter_mut().filter(|layer| !same || layer.ranks.len() != layer.block.rules.len());
-                unranked.for_each(|layer| layer.ranks = layer.block.ranks_in(&block));
-                partition.block = Some(block);
-                let is_all = layers.is_empty() && dead.is_empty();
-                let rest = Rest { dead, layers, ..Rest::new(key) };
-                partition.rest = (!is_all).then(|| Arc::new(rest));
-            }
-        }
-        for block in gone {
-            self.fields.release(block.body.columns().iter().map(|column| column.field));
+        if !partition.settle(key, &mut self.fields) {
+            self.partitions.remove(hash, is);
         }
     }
 
@@ -409,19 +315,6 @@ impl Index {
     }
 }
 
-/// Those that were found more than once are there once afterwards.
-fn by_id(found: &mut Vec<&Arc<Rule>>, begin: usize) {
-    found[begin..].sort_by(|a, b| a.subscription.id.cmp(&b.subscription.id));
-    let mut kept = begin;
-    for at in begin..found.len() {
-        if kept == begin || !Arc::ptr_eq(found[kept - 1], found[at]) {
-            found[kept] = found[at];
-            kept += 1;
-        }
-    }
-    found.truncate(kept);
-}
-
 impl Default for Index {
     fn default() -> Index {
         Index::new()
@@ -432,119 +325,6 @@ impl fmt::Debug for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows: usize = self.partitions.values().map(Partition::rows).sum();
         write!(f, "Index({} partitions, {rows} clauses, {} fields)", self.partitions.len(), self.fields.len())
-    }
-}
-
-// === impl Partition ===
-
-impl Partition {
-    fn is_of(&self, team: &str, event_type: Option<&str>) -> bool {
-        match (&self.block, &self.rest) {
-            (Some(block), _) => block.is_of(team, event_type),
-            (None, Some(rest)) => rest.key.team.as_str() == team && rest.key.event_type.as_deref() == event_type,
-            (None, None) => false,
-        }
-    }
-
-    fn blocks(&self) -> impl Iterator<Item = &Block> {
-        let layers = self.rest.iter().flat_map(|rest| rest.layers.iter().map(|layer| &*layer.block));
-        self.block.iter().map(|block| &**block).chain(layers)
-    }
-
-    /// Adds what matches, in the order of ids.
-    fn matching<'i, 'a>(
-        &'i self,
-        source: &mut impl Source<'a>,
-        scratch: &mut Scratch<'i, 'a>,
-        found: &mut Vec<&'i Arc<Rule>>,
-    ) {
-        let begin = found.len();
-        let Some(rest) = self.rest.as_deref() else {
-            if let Some(block) = &self.block {
-                block.matching(&[], source, scratch, found);
-            }
-            return;
-        };
-        let Some(first) = self.block.as_deref() else {
-            // Nothing is settled yet.
-            found.extend(rest.fresh.iter().map(|row| &row.rule).filter(|rule| source.holds(rule)));
-            return by_id(found, begin);
-        };
-        first.matching(&rest.dead, source, scratch, found);
-        let of_first = found.len();
-        let mut ordered = mem::take(&mut scratch.ordered);
-        for layer in &rest.layers {
-            let before = found.len();
-            layer.block.matching(&layer.dead, source, scratch, found);
-            let rank = |rule: &Arc<Rule>| layer.ranks.get(layer.block.row_of(rule)).copied().unwrap_or_default();
-            ordered.extend(found[before..].iter().map(|rule| (2 * u64::from(rank(rule)), *rule)));
-        }
-        if !rest.fresh.is_empty() {
-            found.extend(rest.fresh.iter().map(|row| &row.rule).filter(|rule| source.holds(rule)));
-            by_id(found, begin);
-        } else if found.len() > of_first {
-            // What has as many rows before it stands before the row that follows these.
-            let of_first = found[begin..of_first].iter().map(|rule| (2 * first.row_of(rule) as u64 + 1, *rule));
-            ordered.extend(of_first);
-            ordered.sort_by(|(a, a_rule), (b, b_rule)| {
-                a.cmp(b).then_with(|| a_rule.subscription.id.cmp(&b_rule.subscription.id))
-            });
-            ordered.dedup_by(|(_, a), (_, b)| Arc::ptr_eq(a, b));
-            found.truncate(begin);
-            found.extend(ordered.iter().map(|(_, rule)| *rule));
-        }
-        ordered.clear();
-        scratch.ordered = ordered;
-    }
-
-    /// For a change, after which it must be settled.
-    fn rest_mut(&mut self, key: &Key, unsettled: &mut Vec<Key>) -> &mut Rest {
-        let rest = Arc::make_mut(self.rest.get_or_insert_with(|| Arc::new(Rest::new(key))));
-        if !rest.unsettled {
-            rest.unsettled = true;
-            unsettled.push(key.clone());
-        }
-        rest
-    }
-
-    /// Clauses that are there.
-    fn rows(&self) -> usize {
-        let first = self.block.as_ref().map_or(0, |block| block.rules.len());
-        let Some(rest) = &self.rest else { return first };
-        first - ones(&rest.dead) + rest.layers.iter().map(|layer| layer.count().0).sum::<usize>() + rest.fresh.len()
-    }
-}
-
-// === impl Rest ===
-
-impl Rest {
-    fn new(key: &Key) -> Rest {
-        let key = key.clone();
-        Rest { key, dead: Box::default(), layers: Vec::new(), fresh: Vec::new(), unsettled: false }
-    }
-}
-
-// === impl Layer ===
-
-impl Layer {
-    /// Rows that are there, and that are there no longer.
-    fn count(&self) -> (usize, usize) {
-        let dead = ones(&self.dead);
-        (self.block.rules.len() - dead, dead)
-    }
-
-    /// The rows that are there.
-    fn rows(&self, key: &Key) -> Vec<Row> {
-        let mut rows: Vec<Row> = Vec::with_capacity(self.block.rules.len());
-        let is_dead = |row: usize| self.dead.get(row / 64).is_some_and(|word| word >> (row % 64) & 1 == 1);
-        for (_, rule) in self.block.rules.iter().enumerate().filter(|(row, _)| !is_dead(*row)) {
-            if rows.last().is_none_or(|last| !Arc::ptr_eq(&last.rule, rule)) {
-                let clauses = rule.clauses().iter().enumerate();
-                let of_type = clauses.filter(|(_, clause)| type_of(&clause.event_type) == key.event_type.as_deref());
-                rows.extend(of_type.map(|(clause, _)| Row::new(rule, clause)));
-            }
-        }
-        rows
     }
 }
 
@@ -592,19 +372,4 @@ fn key_hash(team: &str, event_type: Option<&str>) -> u64 {
 
 fn type_hash(event_type: &str) -> u64 {
     hash(event_type.as_bytes()).rotate_left(32)
-}
-
-/// Marks the rows of a rule.
-fn bury(block: &Block, dead: &mut Box<[u64]>, rule: &Rule) {
-    let id = &rule.subscription.id;
-    let first = block.rules.partition_point(|known| known.subscription.id < *id);
-    let same = block.rules[first..].iter().take_while(|known| known.subscription.id == *id).count();
-    if same > 0 && dead.is_empty() {
-        *dead = iter::repeat_n(0, block.width()).collect();
-    }
-    (first..first + same).for_each(|row| dead[row / 64] |= 1 << (row % 64));
-}
-
-fn ones(words: &[u64]) -> usize {
-    words.iter().map(|word| word.count_ones() as usize).sum()
 }

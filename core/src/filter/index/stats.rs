@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Index, Partition, block::Block};
+use super::{Index, Partition, block::Block, partition::ones};
 
 /// Counts, and bytes by part. Bytes are those of the index's own arrays; what an allocator adds to each is not in them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -120,7 +120,7 @@ impl Stats {
         self.clauses += partition.rows();
         if let Some(rest) = &partition.rest {
             self.fresh += rest.fresh.len();
-            self.dead += super::ones(&rest.dead) + rest.layers.iter().map(|layer| layer.count().1).sum::<usize>();
+            self.dead += ones(&rest.dead) + rest.layers.iter().map(|layer| layer.count().1).sum::<usize>();
         }
         for block in partition.blocks() {
             self.add_block(block);

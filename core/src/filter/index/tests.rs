@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, env};
 
 use serde_json::{Map, Value, json};
 
-use super::{word::Word, *};
+use super::{partition::Rest, word::Word, *};
 use crate::{
     catalog::Catalog,
     codec::tape::Tape,
@@ -263,12 +263,12 @@ fn by_id(rules: impl IntoIterator<Item = Arc<Rule>>) -> BTreeMap<String, Arc<Rul
 }
 
 /// An index of `count` rules, half of them after changes, and the rules that are in it.
-fn changed(chance: &mut Chance, count: usize, rare: bool) -> (Index, BTreeMap<String, Arc<Rule>>) {
-    let mut rules = by_id((0..count).map(|number| rule(chance, number, rare, false)));
+fn changed(chance: &mut Chance, count: usize, rare: bool, one_type: bool) -> (Index, BTreeMap<String, Arc<Rule>>) {
+    let mut rules = by_id((0..count).map(|number| rule(chance, number, rare, one_type)));
     let mut index = Index::of(rules.values().cloned());
     for change in 0..count.div_ceil(2) {
         let number = chance.below(count + count / 10 + 1);
-        let new = rule(chance, number, rare, false);
+        let new = rule(chance, number, rare, one_type);
         let id = new.subscription.id.to_string();
         if let Some(old) = rules.remove(&id) {
             index.remove(&old);
@@ -306,7 +306,7 @@ fn the_index_is_plain_evaluation() {
                 let events: Vec<Event> = (0..events).map(|_| event(chance)).collect();
                 let rules = by_id((0..count).map(|number| rule(chance, number, rare, number % 2 == 0)));
                 let built = (Index::of(rules.values().cloned()), rules);
-                for (mut index, rules) in [built, changed(chance, count, rare)] {
+                for (mut index, rules) in [built, changed(chance, count, rare, number % 2 == 0)] {
                     assert_eq!(difference(&index, &rules, &events), None, "seed {seed}, {count} rules");
                     let before = format!("{index:?}");
                     index.settle();
@@ -458,6 +458,32 @@ fn a_fault_in_any_structure_is_found() {
         block.body.lists_mut()[..sets].fill(0);
         true
     });
+}
+
+/// Layers are found by changes only, so their faults are sought after some.
+#[test]
+fn a_fault_in_any_layer_is_found() {
+    type Spoil = fn(&mut Rest);
+    let faults: [(&str, Spoil); 3] = [
+        ("layers in any order", |rest| rest.layers.iter_mut().for_each(|layer| layer.ranks = Arc::default())),
+        ("a row that is gone is there", |rest| rest.dead = Box::default()),
+        ("a layer lost", |rest| drop(rest.layers.pop())),
+    ];
+    for (name, spoil) in faults {
+        let chance = &mut Chance(13);
+        // Of one type: where rules for any type match too, all are put in order by their ids.
+        let (mut index, rules) = changed(chance, 600, true, true);
+        index.settle();
+        let events: Vec<Event> = (0..2_000).map(|_| event(chance)).collect();
+        assert_eq!(difference(&index, &rules, &events[..50]), None, "{name}: sound before");
+        let hash = key_hash("acme", Some(TYPES[0]));
+        let partition =
+            index.partitions.get_mut(hash, |known| known.is_of("acme", Some(TYPES[0]))).expect("a partition");
+        let rest = Arc::make_mut(partition.rest.as_mut().expect("changed"));
+        assert!(!rest.layers.is_empty() && !rest.dead.is_empty(), "{name}: nothing to spoil");
+        spoil(rest);
+        assert!(difference(&index, &rules, &events).is_some(), "{name}: unnoticed");
+    }
 }
 
 /// Where the written sets of columns begin.
