@@ -27,10 +27,8 @@
 
 use std::{ptr, sync::Arc};
 
-use zerocopy::{FromBytes, Immutable, IntoBytes};
-
 use super::{
-    body::{Body, HEAD, Head},
+    body::{Body, Column, Extra, HEAD, Head, NONE, Value},
     found::{Found, Source},
     many::{SOME_WORDS, Scratch},
     predicates::Predicates,
@@ -50,45 +48,6 @@ pub struct Block {
     pub(super) body: Body,
     /// Most columns have none.
     pub(super) dear: Box<[Dear]>,
-}
-
-/// A field, or its second condition where one clause has two.
-#[derive(Debug, FromBytes, IntoBytes, Immutable)]
-#[repr(C)]
-pub(super) struct Column {
-    pub field: u32,
-    /// Where its values begin, and how many there are.
-    pub values: u32,
-    pub count: u32,
-    /// Answers other than texts; [`NONE`] where no row distinguishes them.
-    pub extra: u32,
-    /// The sets of rows that accept a value that is not named, and that accept none. [`NONE`]: both are those that do not ask, and there
-    /// are at most 64 rows.
-    pub sets: u32,
-}
-
-#[derive(Debug, FromBytes, IntoBytes, Immutable)]
-#[repr(C)]
-pub(super) struct Value {
-    pub word: Word,
-    /// Up to 64 rows: those that accept it. Beyond: a handle of those that differ from `other`, or, if dense, of those that accept it.
-    pub rows: u64,
-}
-
-/// Answers of a column other than texts.
-#[derive(Debug, FromBytes, IntoBytes, Immutable)]
-#[repr(C)]
-pub(super) struct Extra {
-    /// Words for `null`, `false`, `true`; [`NONE`] where they are like any other value.
-    pub literals: [u32; 3],
-    /// How many bounds of numbers there are.
-    pub bounds: u32,
-    /// Where the bounds stand among the words, as [`whole_key`]s.
-    pub keys: u32,
-    /// Where the rows of the intervals stand, one more than bounds; [`NONE`] where numbers are like any other value.
-    pub intervals: u32,
-    /// Its place among what is dear; [`NONE`]: nothing is.
-    pub dear: u32,
 }
 
 /// What few columns have.
@@ -120,8 +79,6 @@ pub(super) struct Edge {
 /// The sets of a column, in this order.
 pub(super) const OTHER: usize = 0;
 pub(super) const ABSENT: usize = 1;
-/// No place.
-pub(super) const NONE: u32 = u32::MAX;
 /// Marks a handle of words rather than of a list.
 pub(super) const DENSE: u32 = 1 << 31;
 /// Bytes of a cache line, and how many of an array are brought in before they are needed.

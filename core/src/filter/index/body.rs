@@ -3,7 +3,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::block::{Column, Extra, NONE, Value};
+use super::word::Word;
 
 /// In whole words: the words of the block, which begin with its [`Head`], and behind them columns, extras, values, lists, texts.
 #[derive(Debug)]
@@ -16,14 +16,53 @@ pub(super) struct Head {
     /// Where the arrays behind the words begin.
     starts: [u32; ARRAYS],
     pub team_bytes: u32,
-    /// [`NONE`](super::block::NONE): of any type.
+    /// [`NONE`]: of any type.
     pub type_bytes: u32,
     /// Where the rows begin that ask for the first column.
     pub asking: u32,
-    /// The set of rows to be verified; [`NONE`](super::block::NONE): there are none.
+    /// The set of rows to be verified; [`NONE`]: there are none.
     pub verified: u32,
-    /// The set of rows that are of the same rule as the row before; [`NONE`](super::block::NONE): there are none.
+    /// The set of rows that are of the same rule as the row before; [`NONE`]: there are none.
     pub repeats: u32,
+}
+
+/// A field, or its second condition where one clause has two.
+#[derive(Debug, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub(super) struct Column {
+    pub field: u32,
+    /// Where its values begin, and how many there are.
+    pub values: u32,
+    pub count: u32,
+    /// Answers other than texts; [`NONE`] where no row distinguishes them.
+    pub extra: u32,
+    /// The sets of rows that accept a value that is not named, and that accept none. [`NONE`]: both are those that do not ask, and there
+    /// are at most 64 rows.
+    pub sets: u32,
+}
+
+#[derive(Debug, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub(super) struct Value {
+    pub word: Word,
+    /// Up to 64 rows: those that accept it. Beyond: a handle of those that differ from `other`, or, if dense, of those that accept it.
+    pub rows: u64,
+}
+
+/// Answers of a column other than texts.
+#[derive(Debug, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub(super) struct Extra {
+    /// Words for `null`, `false`, `true`; [`NONE`] where they are like any other value.
+    pub literals: [u32; 3],
+    /// How many bounds of numbers there are.
+    pub bounds: u32,
+    /// Where the bounds stand among the words, as [`whole_key`](super::block::whole_key)s.
+    pub keys: u32,
+    /// Where the rows of the intervals stand, one more than bounds; [`NONE`] where numbers are like any other value.
+    pub intervals: u32,
+    /// Its place among what is dear; [`NONE`]: nothing is.
+    pub dear: u32,
 }
 
 /// What a body is made of.
@@ -37,6 +76,8 @@ pub(super) struct Arrays<'a> {
     pub texts: &'a [u8],
 }
 
+/// No place.
+pub(super) const NONE: u32 = u32::MAX;
 /// Words that the head takes.
 pub(super) const HEAD: usize = size_of::<Head>() / WORD;
 /// Arrays behind the words.

@@ -6,26 +6,18 @@
 use std::{cmp::Reverse, iter, ops::Bound, sync::Arc};
 
 use super::{
-    block::{ABSENT, Block, Column, DENSE, Dear, Edge, Extra, MAX_WHOLE, NONE, OTHER, Value, Wide, packed, whole_key},
-    body::{Arrays, Body, HEAD, Head},
+    block::{ABSENT, Block, DENSE, Dear, Edge, MAX_WHOLE, OTHER, Wide, packed, whole_key},
+    body::{Arrays, Body, Column, Extra, HEAD, Head, NONE, Value},
     fields::Fields,
     predicates::{Predicate, Predicates},
+    row::Row,
     word::Word,
 };
 use crate::filter::{
-    Number, Rule, TextTest,
+    Number, TextTest,
     alternatives::{Parts, Scalar},
     clause::Branch,
 };
-
-/// A clause of a rule, by its place among the rule's clauses.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// Of its partition's key.
-    pub hash: u64,
-    pub rule: Arc<Rule>,
-    pub clause: u32,
-}
 
 /// A condition of a row.
 struct Condition<'c> {

@@ -7,7 +7,8 @@
 use std::{mem, ops::Range, sync::Arc};
 
 use super::{
-    block::{ABSENT, Block, Column, DENSE, NONE, OTHER, verify_row},
+    block::{ABSENT, Block, DENSE, OTHER, verify_row},
+    body::{Column, NONE},
     found::{Found, Source},
 };
 use crate::filter::{Rule, alternatives::Scalar};

@@ -14,7 +14,7 @@
 //! What is deliberately absent: any decision by a hash alone (keys, names and texts are compared byte by byte), and any knowledge
 //! of operators that [`Parts`](super::alternatives::Parts) does not name: they are left to plain evaluation.
 //!
-//! Reading order: this file, [`partition`], [`block`], [`many`], [`body`], [`build`], [`found`], [`scan`] and [`avro`] for events that are not read whole, `predicates`,
+//! Reading order: this file, [`partition`], [`block`], [`many`], [`body`], [`row`], [`build`], [`found`], [`scan`] and [`avro`] for events that are not read whole, `predicates`,
 //! `fields`, `table`, `word`, `hash`.
 
 mod avro;
@@ -28,6 +28,7 @@ mod many;
 mod partition;
 mod predicates;
 mod projection;
+mod row;
 mod scan;
 mod stats;
 mod table;
@@ -39,13 +40,13 @@ use std::{fmt, mem, sync::Arc};
 
 use avro::OfAvro;
 use block::Block;
-use build::Row;
 use fields::Fields;
 use found::{MAX_WAYS_WEIGHT, OfDatum, Source};
 use hash::hash;
 use many::{Room, Scratch};
 use partition::{Partition, by_id};
 use projection::Projection;
+use row::{Key, Row, key_hash, type_hash, type_of};
 use scan::{Addressed, OfScan};
 use table::Table;
 
@@ -57,7 +58,7 @@ use super::{Datum, Of, Rule, TooCostly, budget::Bill};
 use crate::{
     catalog::Shape,
     codec::tape::Unusual,
-    domain::{Event, TeamId, TypeSelector},
+    domain::{Event, TeamId},
 };
 
 /// Rules by team and event type.
@@ -69,13 +70,6 @@ pub struct Index {
     projection: Option<Arc<Projection>>,
     /// Partitions with something to be built or taken away, some perhaps twice.
     unsettled: Vec<Key>,
-}
-
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    team: TeamId,
-    /// `None`: any.
-    event_type: Option<Arc<str>>,
 }
 
 /// How many rules of a partition may wait to be built in.
@@ -326,50 +320,4 @@ impl fmt::Debug for Index {
         let rows: usize = self.partitions.values().map(Partition::rows).sum();
         write!(f, "Index({} partitions, {rows} clauses, {} fields)", self.partitions.len(), self.fields.len())
     }
-}
-
-// === impl Row ===
-
-impl Row {
-    fn new(rule: &Arc<Rule>, clause: usize) -> Row {
-        let event_type = type_of(&rule.clauses()[clause].event_type);
-        let hash = key_hash(rule.subscription.team.as_str(), event_type);
-        Row { hash, rule: rule.clone(), clause: clause as u32 }
-    }
-
-    fn event_type(&self) -> Option<&str> {
-        type_of(&self.rule.clauses()[self.clause as usize].event_type)
-    }
-
-    fn key(&self) -> Key {
-        Key { team: self.rule.subscription.team.clone(), event_type: self.event_type().map(Arc::from) }
-    }
-
-    /// Of the same team and event type.
-    fn is_beside(&self, other: &Row) -> bool {
-        self.rule.subscription.team == other.rule.subscription.team && self.event_type() == other.event_type()
-    }
-
-    /// By team and event type, then by id, those of one rule side by side.
-    fn cmp_in_table(&self, other: &Row) -> std::cmp::Ordering {
-        let (a, b) = (&self.rule.subscription, &other.rule.subscription);
-        let by_key = || a.team.cmp(&b.team).then_with(|| self.event_type().cmp(&other.event_type()));
-        by_key().then_with(|| a.id.cmp(&b.id)).then_with(|| self.clause.cmp(&other.clause))
-    }
-}
-
-/// What a clause is filed under: its event type, or any. Clauses name nothing else.
-fn type_of(selector: &TypeSelector) -> Option<&str> {
-    match selector {
-        TypeSelector::Key(key) => Some(key),
-        _ => None,
-    }
-}
-
-fn key_hash(team: &str, event_type: Option<&str>) -> u64 {
-    hash(team.as_bytes()) ^ event_type.map_or(0, type_hash)
-}
-
-fn type_hash(event_type: &str) -> u64 {
-    hash(event_type.as_bytes()).rotate_left(32)
 }

@@ -9,7 +9,14 @@
 
 use std::{cmp::Reverse, iter, mem, sync::Arc};
 
-use super::{Key, Row, block::Block, build, fields::Fields, found::Source, many::Scratch, type_of};
+use super::{
+    block::Block,
+    build,
+    fields::Fields,
+    found::Source,
+    many::Scratch,
+    row::{Key, Row, type_of},
+};
 use crate::filter::Rule;
 
 /// The rules of one team for one event type.

@@ -21,9 +21,9 @@ pub struct Predicates {
 #[derive(Debug)]
 pub struct Predicate {
     pub test: TextTest,
-    /// A handle of the rows that accept what passes; or [`NONE`](super::block::NONE).
+    /// A handle of the rows that accept what passes; or [`NONE`](super::body::NONE).
     pub adds: u32,
-    /// A handle of the rows that refuse what passes; or [`NONE`](super::block::NONE).
+    /// A handle of the rows that refuse what passes; or [`NONE`](super::body::NONE).
     pub takes: u32,
 }
 

@@ -11,7 +11,7 @@ use super::{partition::Rest, word::Word, *};
 use crate::{
     catalog::Catalog,
     codec::tape::Tape,
-    domain::{DestinationId, EventSelector, Subscription, SubscriptionId},
+    domain::{DestinationId, EventSelector, Subscription, SubscriptionId, TypeSelector},
     filter::{Clause, compile},
 };
 
@@ -399,7 +399,7 @@ fn a_fault_in_any_structure_is_found() {
             block.body.texts_mut().iter_mut().map(|byte| *byte ^= 1).count() > 0
         });
         check("values out of order", count, &|block| {
-            let of_column = |column: &block::Column| column.values as usize..(column.values + column.count) as usize;
+            let of_column = |column: &body::Column| column.values as usize..(column.values + column.count) as usize;
             let places: Vec<_> = block.body.columns().iter().map(of_column).collect();
             for places in places {
                 let values = &mut block.body.values_mut()[places];
@@ -413,13 +413,13 @@ fn a_fault_in_any_structure_is_found() {
             wide.filter_map(|wide| wide.bounds.as_mut()).map(|bounds| bounds.reverse()).count() > 0
         });
         check("booleans and null like any value", count, &|block| {
-            block.body.extras_mut().iter_mut().map(|extra| extra.literals = [block::NONE; 3]).count() > 0
+            block.body.extras_mut().iter_mut().map(|extra| extra.literals = [body::NONE; 3]).count() > 0
         });
         check("no text is tried in part", count, &|block| {
             block.dear.iter_mut().filter_map(|dear| dear.predicates.take()).count() > 0
         });
         check("nothing is verified", count, &|block| {
-            std::mem::replace(&mut block.body.head_mut().verified, block::NONE) != block::NONE
+            std::mem::replace(&mut block.body.head_mut().verified, body::NONE) != body::NONE
         });
         check("two rules in each other's place", count, &|block| {
             // Rows side by side may be of one rule.
@@ -435,8 +435,8 @@ fn a_fault_in_any_structure_is_found() {
     }
     // Of more than 64 rows, sets are always written.
     check("every column accepts the same with another value as with none", 30, &|block| {
-        let sets = block.body.columns_mut().iter_mut().map(|column| std::mem::replace(&mut column.sets, block::NONE));
-        sets.filter(|sets| *sets != block::NONE).count() > 0
+        let sets = block.body.columns_mut().iter_mut().map(|column| std::mem::replace(&mut column.sets, body::NONE));
+        sets.filter(|sets| *sets != body::NONE).count() > 0
     });
     // Many bounds are kept in another form.
     check("a bound of numbers inclusive instead of exclusive", 50, &|block| {
@@ -488,7 +488,7 @@ fn a_fault_in_any_layer_is_found() {
 
 /// Where the written sets of columns begin.
 fn sets(block: &Block) -> Vec<usize> {
-    let columns = block.body.columns().iter().filter(|column| column.sets != block::NONE);
+    let columns = block.body.columns().iter().filter(|column| column.sets != body::NONE);
     columns.map(|column| column.sets as usize).collect()
 }
 
@@ -508,7 +508,7 @@ fn a_rule_of_several_clauses_is_given_out_once() {
         assert_eq!(difference(&index, &rules, &events), None, "{count} rules");
         let partition = index.partitions.get_mut(key_hash("acme", None), |known| known.is_of("acme", None));
         let block = partition.and_then(|partition| partition.block.as_mut()).and_then(Arc::get_mut).expect("alone");
-        block.body.head_mut().repeats = block::NONE;
+        block.body.head_mut().repeats = body::NONE;
         assert!(difference(&index, &rules, &events).is_some(), "{count} rules");
     }
 }
