@@ -265,8 +265,13 @@ async fn row_20_a_hot_key_keeps_no_other_waiting<L: Log>(w: World<L>) {
     const HOT: u32 = 30_000;
     const COLD: u32 = 10;
     let input = w.topic("in", 2, &[]).await;
-    // Not all alike, or compression would bring them in one answer of a broker.
-    let random = |n: u32| blake3::hash(&n.to_le_bytes()).to_string().repeat(4);
+    // Nothing in them comes twice, or compression would bring most of them in one answer of a broker, which may be one that it gave before
+    // it was asked for the other partition.
+    let random = |n: u32| {
+        let mut bytes = [0; 128];
+        blake3::Hasher::new().update(&n.to_le_bytes()).finalize_xof().fill(&mut bytes);
+        bytes.map(|byte| format!("{byte:02x}")).concat()
+    };
     for from in (0..HOT).step_by(5_000) {
         w.append((from..from + 5_000).map(|n| output(&input, 0, Some("hot"), Some(&random(n)))).collect()).await;
     }
