@@ -1,9 +1,13 @@
 //! One event selector, checked against the catalog: conditions on fields, ready to be [evaluated](super::naive).
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::{
-    Alternatives, Attribute, Fault, Faults, Literal, Node, Path, Pattern, Test,
+    Attribute, Fault, Faults, Literal, Node, Path, Pattern, Test,
+    alternatives::Alternatives,
+    packed::Packed,
     pattern::{Nodes, Tests},
     read::{CLOUDEVENTS, OR, SIMPLE},
     shown,
@@ -18,12 +22,13 @@ use crate::{
 /// A tree over the data's fields, so that fields of objects in an array are held against the same element.
 #[derive(Clone, Debug)]
 pub struct Clause {
-    pub event_type: TypeSelector,
-    pub(super) root: Branch,
+    /// A key of the catalog; `None`: any type.
+    pub(super) event_type: Option<Arc<str>>,
+    pub(super) root: Packed,
 }
 
-/// Conditions on the fields of one object.
-#[derive(Clone, Debug, Default)]
+/// Conditions on the fields of one object, as they are gathered. They are kept [`Packed`].
+#[derive(Debug, Default)]
 pub(super) struct Branch {
     pub leaves: Vec<Leaf>,
     /// By field, each field once.
@@ -38,16 +43,15 @@ pub(super) enum Group {
     /// One of these must hold.
     Any(Choice),
     /// This must not hold; with its place in the filter.
-    Not(Box<str>, Branch),
-    /// The leaf's field is the attribute's name.
-    Attribute(Attribute, Leaf),
+    Not(Box<str>, Packed),
+    Attribute(Attribute, OfAttribute),
 }
 
 /// Objects of `$or`, or filters of `any`.
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
     /// All of them, in the order written.
-    pub several: Vec<Branch>,
+    pub several: Box<[Packed]>,
     /// The conditions of those that ask for the same field and nothing else, as one condition: its values are gone through once
     /// for all of them.
     pub together: Box<[(Box<str>, Alternatives)]>,
@@ -56,11 +60,19 @@ pub(super) struct Choice {
 }
 
 /// A condition on one field.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Leaf {
     /// The filter keys that lead here, as the subscription names them: `licenseFields.seats`.
     pub filter: Box<str>,
     pub field: Box<str>,
+    pub alternatives: Alternatives,
+}
+
+/// A condition on what CloudEvents says of an event beside its data.
+#[derive(Clone, Debug)]
+pub(super) struct OfAttribute {
+    /// As in a [`Leaf`].
+    pub filter: Box<str>,
     pub alternatives: Alternatives,
 }
 
@@ -83,8 +95,7 @@ pub fn compile(selector: &EventSelector, catalog: &Catalog, path: &str) -> Resul
     match &selector.event_type {
         TypeSelector::Any => {
             let pattern = Pattern::read_into(&filter, &place, &mut faults);
-            let event_type = selector.event_type.clone();
-            return faults.or(Clause { event_type, root: Branch::of_fields(pattern.nodes, "").compact() });
+            return faults.or(Clause { event_type: None, root: Packed::of(Branch::of_fields(pattern.nodes, "")) });
         }
         TypeSelector::Key(key) => match catalog.resolve(key) {
             Some(event_type) => return of_type(selector, event_type, Required::Asked, path),
@@ -137,7 +148,16 @@ pub(super) fn of_type(
         TypeSelector::Key(key) if **key == *event_type.key => key.clone(),
         _ => event_type.key.as_str().into(),
     };
-    faults.or(Clause { event_type: TypeSelector::Key(key), root: root.compact() })
+    faults.or(Clause { event_type: Some(key), root: Packed::of(root) })
+}
+
+// === impl Clause ===
+
+impl Clause {
+    /// Whether events of that type are meant, filter aside.
+    pub(super) fn covers(&self, event_type: &str) -> bool {
+        self.event_type.as_deref().is_none_or(|key| key == event_type)
+    }
 }
 
 // === impl Branch ===
@@ -162,20 +182,11 @@ impl Branch {
                 }
                 Node::Not(nodes) => {
                     let inner = Branch::of_fields(nodes, &label);
-                    branch.groups.push(Group::Not(label.into(), inner));
+                    branch.groups.push(Group::Not(label.into(), Packed::of(inner)));
                 }
             }
         }
         branch
-    }
-
-    /// Without room for more: there are as many as there are subscriptions.
-    fn compact(mut self) -> Branch {
-        self.leaves.shrink_to_fit();
-        self.groups.shrink_to_fit();
-        self.inner = self.inner.into_iter().map(|(field, inner)| (field, inner.compact())).collect();
-        self.inner.shrink_to_fit();
-        self
     }
 
     /// The condition, if it is the only one.
@@ -185,7 +196,8 @@ impl Branch {
     }
 
     fn attribute(&mut self, attribute: Attribute, label: String, tests: Tests) {
-        self.groups.push(Group::Attribute(attribute, Leaf::new(label, attribute.as_str(), tests)));
+        let of_attribute = OfAttribute { filter: label.into(), alternatives: Alternatives::of(tests) };
+        self.groups.push(Group::Attribute(attribute, of_attribute));
     }
 
     /// Adds another's conditions: then those of both must hold.
@@ -221,16 +233,18 @@ impl Choice {
             }
         }
         fields.retain(|(_, same)| same.len() > 1);
-        let union = |(field, same): (&str, Vec<&Alternatives>)| (field.into(), Alternatives::union(same.into_iter()));
+        let union = |(field, same): (&str, Vec<&Alternatives>)| {
+            (field.into(), Alternatives::union(same.into_iter().map(Alternatives::accepted)))
+        };
         let together: Box<[(Box<str>, Alternatives)]> = fields.into_iter().map(union).collect();
         let among = |leaf: &Leaf| together.iter().any(|(field, _)| *field == leaf.field);
         let is_apart = |(_, branch): &(usize, &Branch)| !branch.alone().is_some_and(among);
         let apart = several.iter().enumerate().filter(is_apart).map(|(place, _)| place).collect();
-        Choice { several, together, apart }
+        Choice { several: several.into_iter().map(Packed::of).collect(), together, apart }
     }
 
     /// Those that are not among the conditions tried together.
-    pub fn apart(&self) -> impl Iterator<Item = &Branch> {
+    pub fn apart(&self) -> impl Iterator<Item = &Packed> {
         self.apart.iter().map(|place| &self.several[*place])
     }
 }
@@ -349,7 +363,7 @@ impl<'a> Check<'a> {
                 }
                 Node::Not(nodes) => {
                     let inner = self.nodes(nodes, &place, &label, choice);
-                    branch.groups.push(Group::Not(label.into(), inner));
+                    branch.groups.push(Group::Not(label.into(), Packed::of(inner)));
                 }
                 Node::Leaf(_) | Node::Branch(_) => self.filter(&key, node, &place, label, within, &mut branch),
             }

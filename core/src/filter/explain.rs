@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 
 use super::{
     Clause, Path,
-    clause::{Branch, Group, Leaf},
+    clause::Group,
     datum::Of,
+    packed::{self, Asked, Item},
 };
 use crate::domain::{Event, TypeSelector};
 
@@ -44,7 +45,7 @@ impl Clause {
     /// The data matches if and only if all of them held. Where an array of objects is looked at, the conditions are
     /// those on the element that came nearest; of several alternatives, those of the nearest one.
     pub fn explain(&self, data: &Value, event: Option<&Event>) -> Vec<Condition> {
-        self.root.explain(data.as_object(), event, &Path::Root(""))
+        self.root.asked().explain(data.as_object(), event, &Path::Root(""))
     }
 }
 
@@ -53,23 +54,27 @@ fn nearest(several: impl Iterator<Item = Vec<Condition>>) -> Option<Vec<Conditio
     several.min_by_key(|conditions| conditions.iter().filter(|condition| !condition.held).count())
 }
 
-// === impl Branch ===
+// === impl Asked ===
 
-impl Branch {
-    fn explain(&self, object: Option<&Map<String, Value>>, event: Option<&Event>, path: &Path<'_>) -> Vec<Condition> {
+impl Asked<'_> {
+    fn explain(self, object: Option<&Map<String, Value>>, event: Option<&Event>, path: &Path<'_>) -> Vec<Condition> {
         let field = |name: &str| object.and_then(|object| object.get(name));
-        let leaf = |leaf: &Leaf| leaf.explain(field(&leaf.field), event, &Path::Key(path, &leaf.field));
-        let mut conditions: Vec<Condition> = self.leaves.iter().map(leaf).collect();
-        for (name, branch) in &self.inner {
-            conditions.extend(branch.explain_in(field(name), event, &Path::Key(path, name)));
-        }
-        for group in &self.groups {
-            conditions.extend(group.explain(object, event, path));
+        let mut conditions = Vec::new();
+        for item in self.items() {
+            match item {
+                Item::Leaf(leaf) => {
+                    conditions.push(leaf.explain(field(leaf.field), event, &Path::Key(path, leaf.field)));
+                }
+                Item::Inner(name, inside) => {
+                    conditions.extend(inside.explain_in(field(name), event, &Path::Key(path, name)));
+                }
+                Item::Group(group) => conditions.extend(group.explain(object, event, path)),
+            }
         }
         conditions
     }
 
-    fn explain_in(&self, value: Option<&Value>, event: Option<&Event>, path: &Path<'_>) -> Vec<Condition> {
+    fn explain_in(self, value: Option<&Value>, event: Option<&Event>, path: &Path<'_>) -> Vec<Condition> {
         let mut elements = Vec::new();
         if let Some(value) = value {
             self.explain_each(value, event, path, &mut elements);
@@ -77,7 +82,7 @@ impl Branch {
         nearest(elements.into_iter()).unwrap_or_else(|| self.explain(None, event, path))
     }
 
-    fn explain_each(&self, value: &Value, event: Option<&Event>, path: &Path<'_>, each: &mut Vec<Vec<Condition>>) {
+    fn explain_each(self, value: &Value, event: Option<&Event>, path: &Path<'_>, each: &mut Vec<Vec<Condition>>) {
         match value {
             Value::Array(elements) => {
                 for (i, element) in elements.iter().enumerate() {
@@ -102,55 +107,59 @@ impl Group {
     fn explain(&self, object: Option<&Map<String, Value>>, event: Option<&Event>, path: &Path<'_>) -> Vec<Condition> {
         match self {
             Group::Any(choice) => {
-                nearest(choice.several.iter().map(|branch| branch.explain(object, event, path))).unwrap_or_default()
+                nearest(choice.several.iter().map(|asked| asked.asked().explain(object, event, path)))
+                    .unwrap_or_default()
             }
-            Group::Not(filter, branch) => {
-                let inner = branch.explain(object, event, path);
+            Group::Not(filter, asked) => {
+                let asked = asked.asked();
+                let inner = asked.explain(object, event, path);
                 vec![Condition {
                     filter: filter.to_string(),
                     path: path.to_string(),
-                    condition: format!("not ({branch})"),
+                    condition: format!("not ({asked})"),
                     found: None,
                     held: !inner.iter().all(|condition| condition.held),
                 }]
             }
-            Group::Attribute(attribute, leaf) => vec![Condition {
-                filter: leaf.filter.to_string(),
+            Group::Attribute(attribute, condition) => vec![Condition {
+                filter: condition.filter.to_string(),
                 path: attribute.as_str().to_owned(),
-                condition: leaf.alternatives.to_string(),
+                condition: condition.alternatives.to_string(),
                 found: event.and_then(|event| attribute.of_event(event)).map(|text| Value::String(text.into_owned())),
-                held: leaf.hold_of(*attribute, event),
+                held: condition.hold_of(*attribute, event),
             }],
         }
     }
 }
 
-// === impl Leaf ===
+// === impl packed::Condition ===
 
-impl Leaf {
-    fn explain(&self, value: Option<&Value>, event: Option<&Event>, path: &Path<'_>) -> Condition {
+impl packed::Condition<'_> {
+    fn explain(self, value: Option<&Value>, event: Option<&Event>, path: &Path<'_>) -> Condition {
         Condition {
             filter: self.filter.to_string(),
             path: path.to_string(),
-            condition: self.alternatives.to_string(),
+            condition: self.accepted.to_string(),
             found: value.cloned(),
             held: match event {
-                Some(event) => self.alternatives.hold(value.map(|datum| Of { datum, event })),
-                None => self.alternatives.hold(value),
+                Some(event) => self.accepted.hold(value.map(|datum| Of { datum, event })),
+                None => self.accepted.hold(value),
             },
         }
     }
 }
 
-// === Display of Branch ===
+// === Display of Asked ===
 
-impl fmt::Display for Branch {
+impl fmt::Display for Asked<'_> {
     /// `source is "a" and (tier is "gold" or tier is absent)`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let leaves = self.leaves.iter().map(|leaf| format!("{} {}", leaf.field, leaf.alternatives));
-        let inner = self.inner.iter().map(|(name, branch)| format!("{name} has {branch}"));
-        let groups = self.groups.iter().map(Group::to_string);
-        f.write_str(&leaves.chain(inner).chain(groups).collect::<Vec<_>>().join(" and "))
+        let items = self.items().map(|item| match item {
+            Item::Leaf(leaf) => format!("{} {}", leaf.field, leaf.accepted),
+            Item::Inner(name, inside) => format!("{name} has {inside}"),
+            Item::Group(group) => group.to_string(),
+        });
+        f.write_str(&items.collect::<Vec<_>>().join(" and "))
     }
 }
 
@@ -158,10 +167,11 @@ impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Group::Any(choice) => {
-                write!(f, "({})", choice.several.iter().map(Branch::to_string).collect::<Vec<_>>().join(" or "))
+                let several = choice.several.iter().map(|asked| asked.asked().to_string());
+                write!(f, "({})", several.collect::<Vec<_>>().join(" or "))
             }
-            Group::Not(_, branch) => write!(f, "not ({branch})"),
-            Group::Attribute(attribute, leaf) => write!(f, "{} {}", attribute.as_str(), leaf.alternatives),
+            Group::Not(_, asked) => write!(f, "not ({})", asked.asked()),
+            Group::Attribute(attribute, condition) => write!(f, "{} {}", attribute.as_str(), condition.alternatives),
         }
     }
 }

@@ -4,11 +4,13 @@
 //! or read as a version, an address or a time, once for all tests on it.
 
 use super::{
-    Alternatives, Attribute, Budget, Clause, Datum, Look, TooCostly,
-    alternatives::{Composed, Excluded, Literals, Scalar},
+    Attribute, Budget, Clause, Datum, Look, TooCostly,
+    alternatives::{Accepted, Composed, Excluded, Scalar},
     budget::{COMPARED, COMPARISON, LOOK_UP, STEP},
-    clause::{Branch, Choice, Group, Leaf},
+    clause::{Choice, Group, OfAttribute},
     datum::{Of, Plain},
+    literals::Named,
+    packed::{Asked, Item},
     text::Reading,
 };
 use crate::domain::{Event, Timestamp};
@@ -21,7 +23,7 @@ impl Clause {
     /// Whether the data passes. The event type is the caller's to compare.
     pub fn matches_within<'a>(&self, data: impl Datum<'a>, budget: &mut Budget) -> Answer {
         let event = data.event();
-        self.root.hold_within(Some(data), event, budget)
+        self.root.asked().hold_within(Some(data), event, budget)
     }
 }
 
@@ -32,29 +34,28 @@ fn field<'a, D: Datum<'a>>(object: Option<D>, name: &str, budget: &mut Budget) -
     Ok(object.member(name))
 }
 
-impl Branch {
-    fn hold_within<'a, D: Datum<'a>>(&self, object: Option<D>, event: Option<&Event>, budget: &mut Budget) -> Answer {
-        for leaf in &self.leaves {
-            let value = field(object, &leaf.field, budget)?;
-            if !leaf.alternatives.hold_within(value, budget)? {
-                return Ok(false);
-            }
-        }
-        for (name, branch) in &self.inner {
-            let value = field(object, name, budget)?;
-            if !branch.hold_in_within(value, event, budget)? {
-                return Ok(false);
-            }
-        }
-        for group in &self.groups {
-            if !group.hold_within(object, event, budget)? {
+impl Asked<'_> {
+    fn hold_within<'a, D: Datum<'a>>(self, object: Option<D>, event: Option<&Event>, budget: &mut Budget) -> Answer {
+        for item in self.items() {
+            let holds = match item {
+                Item::Leaf(leaf) => {
+                    let value = field(object, leaf.field, budget)?;
+                    leaf.accepted.hold_within(value, budget)?
+                }
+                Item::Inner(name, inside) => {
+                    let value = field(object, name, budget)?;
+                    inside.hold_in_within(value, event, budget)?
+                }
+                Item::Group(group) => group.hold_within(object, event, budget)?,
+            };
+            if !holds {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    fn hold_in_within<'a, D: Datum<'a>>(&self, value: Option<D>, event: Option<&Event>, budget: &mut Budget) -> Answer {
+    fn hold_in_within<'a, D: Datum<'a>>(self, value: Option<D>, event: Option<&Event>, budget: &mut Budget) -> Answer {
         let mut met = false;
         if let Some(value) = value
             && self.hold_in_any_within(value, event, &mut met, budget)?
@@ -65,7 +66,7 @@ impl Branch {
     }
 
     fn hold_in_any_within<'a, D: Datum<'a>>(
-        &self,
+        self,
         value: D,
         event: Option<&Event>,
         met: &mut bool,
@@ -95,8 +96,8 @@ impl Group {
         budget.spend(STEP)?;
         match self {
             Group::Any(choice) => choice.hold_within(object, event, budget),
-            Group::Not(_, branch) => Ok(!branch.hold_within(object, event, budget)?),
-            Group::Attribute(attribute, leaf) => leaf.hold_of_within(*attribute, event, budget),
+            Group::Not(_, asked) => Ok(!asked.asked().hold_within(object, event, budget)?),
+            Group::Attribute(attribute, condition) => condition.hold_of_within(*attribute, event, budget),
         }
     }
 }
@@ -105,12 +106,12 @@ impl Choice {
     fn hold_within<'a, D: Datum<'a>>(&self, object: Option<D>, event: Option<&Event>, budget: &mut Budget) -> Answer {
         for (name, alternatives) in &self.together {
             let value = field(object, name, budget)?;
-            if alternatives.hold_within(value, budget)? {
+            if alternatives.accepted().hold_within(value, budget)? {
                 return Ok(true);
             }
         }
-        for branch in self.apart() {
-            if branch.hold_within(object, event, budget)? {
+        for asked in self.apart() {
+            if asked.asked().hold_within(object, event, budget)? {
                 return Ok(true);
             }
         }
@@ -118,20 +119,21 @@ impl Choice {
     }
 }
 
-impl Leaf {
+impl OfAttribute {
     fn hold_of_within(&self, attribute: Attribute, event: Option<&Event>, budget: &mut Budget) -> Answer {
         let text = event.and_then(|event| attribute.of_event(event));
+        let accepted = self.alternatives.accepted();
         match (&text, event) {
-            (Some(text), Some(event)) => self.alternatives.hold_within(Some(Of { datum: Plain(text), event }), budget),
-            _ => self.alternatives.hold_within(None::<Plain<'_>>, budget),
+            (Some(text), Some(event)) => accepted.hold_within(Some(Of { datum: Plain(text), event }), budget),
+            _ => accepted.hold_within(None::<Plain<'_>>, budget),
         }
     }
 }
 
 // === of a field ===
 
-impl Alternatives {
-    fn hold_within<'a, D: Datum<'a>>(&self, value: Option<D>, budget: &mut Budget) -> Answer {
+impl Accepted<'_> {
+    fn hold_within<'a, D: Datum<'a>>(self, value: Option<D>, budget: &mut Budget) -> Answer {
         budget.spend(STEP)?;
         let mut met = false;
         if let Some(value) = value
@@ -142,13 +144,13 @@ impl Alternatives {
         if self.absent && !met {
             return Ok(true);
         }
-        match &self.composed {
+        match self.composed {
             Some(composed) => composed.hold_within(value, budget),
             None => Ok(false),
         }
     }
 
-    fn accept_any_within<'a, D: Datum<'a>>(&self, value: D, met: &mut bool, budget: &mut Budget) -> Answer {
+    fn accept_any_within<'a, D: Datum<'a>>(self, value: D, met: &mut bool, budget: &mut Budget) -> Answer {
         budget.spend(STEP + value.look_units())?;
         let scalar = match Scalar::of(value.look()) {
             Ok(scalar) => scalar,
@@ -167,13 +169,13 @@ impl Alternatives {
     }
 
     /// Whether one of them, of those that need no more than a value and the event's time, accepts this one.
-    fn accept_within(&self, scalar: Scalar<'_>, event_time: Option<Timestamp>, budget: &mut Budget) -> Answer {
+    fn accept_within(self, scalar: Scalar<'_>, event_time: Option<Timestamp>, budget: &mut Budget) -> Answer {
         if self.present || self.equals.contain_within(scalar, budget)? {
             return Ok(true);
         }
         if let Scalar::Number(Some(number)) = scalar {
-            budget.spend(COMPARISON * self.ranges.len())?;
-            if self.in_some_range(&number) {
+            budget.spend(COMPARISON * self.ranges.iter().count())?;
+            if self.ranges.contain(&number) {
                 return Ok(true);
             }
         }
@@ -182,19 +184,19 @@ impl Alternatives {
             _ => None,
         };
         if let Some(reading) = &mut reading {
-            for test in &self.texts {
+            for test in self.texts {
                 budget.spend(test.units(reading))?;
                 if test.holds(reading) {
                     return Ok(true);
                 }
             }
         }
-        for excluded in &self.anything_but {
+        for excluded in self.anything_but {
             if !excluded.names_within(scalar, reading.as_mut(), budget)? {
                 return Ok(true);
             }
         }
-        if let (Some(reading), Some(composed)) = (&mut reading, self.composed.as_deref()) {
+        if let (Some(reading), Some(composed)) = (&mut reading, self.composed) {
             for test in &composed.times {
                 budget.spend(COMPARISON + reading.units_for_time())?;
                 if test.holds(reading.time(), event_time) {
@@ -210,14 +212,14 @@ impl Composed {
     fn hold_within<'a, D: Datum<'a>>(&self, value: Option<D>, budget: &mut Budget) -> Answer {
         'several: for all in &self.all {
             for condition in all {
-                if !condition.hold_within(value, budget)? {
+                if !condition.accepted().hold_within(value, budget)? {
                     continue 'several;
                 }
             }
             return Ok(true);
         }
         for not in &self.not {
-            if !not.hold_within(value, budget)? {
+            if !not.accepted().hold_within(value, budget)? {
                 return Ok(true);
             }
         }
@@ -228,7 +230,7 @@ impl Composed {
 impl Excluded {
     fn names_within(&self, scalar: Scalar<'_>, reading: Option<&mut Reading<'_>>, budget: &mut Budget) -> Answer {
         match (self, reading) {
-            (Excluded::Literals(literals), _) => literals.contain_within(scalar, budget),
+            (Excluded::Literals(literals), _) => Named::Set(literals).contain_within(scalar, budget),
             (Excluded::Texts(tests), Some(reading)) => {
                 for test in tests {
                     budget.spend(test.units(reading))?;
@@ -243,11 +245,11 @@ impl Excluded {
     }
 }
 
-impl Literals {
-    fn contain_within(&self, scalar: Scalar<'_>, budget: &mut Budget) -> Answer {
+impl Named<'_> {
+    fn contain_within(self, scalar: Scalar<'_>, budget: &mut Budget) -> Answer {
         let units = match scalar {
             Scalar::Number(Some(_)) if self.has_numbers() => LOOK_UP,
-            Scalar::Text(text) if text.len() <= self.longest => LOOK_UP + text.len() / COMPARED * self.rounds(),
+            Scalar::Text(text) if text.len() <= self.longest() => LOOK_UP + text.len() / COMPARED * self.rounds(),
             _ => COMPARISON,
         };
         budget.spend(units)?;

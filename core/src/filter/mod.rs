@@ -13,6 +13,7 @@
 //!   the data, and every value and operator is one that the event type offers. [`naive`] is plain evaluation: the
 //!   reference that every faster engine must agree with. [`metered`] is the same within a [`Budget`]: no filter takes an event's time
 //!   from the others.
+//!   A clause is kept [`packed`], in one piece of memory.
 //! - [`Clause`]s → [`Rule`]: a subscription and its clauses, any of which may match. A selector of several types (a category,
 //!   everything critical) makes a clause for each.
 //! - [`Rule`]s → [`Index`]: by team and event type, and there field by field. Afterwards one look at each field tells all the rules that match.
@@ -33,12 +34,14 @@ mod dialects;
 mod explain;
 mod fault;
 mod index;
+mod literals;
 mod metered;
 mod moment;
 mod naive;
 mod network;
 mod number;
 mod operators;
+mod packed;
 mod pattern;
 mod read;
 mod rule;
@@ -47,7 +50,6 @@ mod text;
 mod version;
 mod wildcard;
 
-pub use alternatives::Alternatives;
 pub use budget::{Budget, MAX_COST, MAX_EVENT_COST, MAX_FIELD_WEIGHT, TooCostly, VALUE_WEIGHT};
 pub use clause::{Clause, NEEDS_CONDITIONS, compile};
 pub use datum::{Datum, Look, Of};

@@ -5,10 +5,11 @@
 use std::borrow::Cow;
 
 use super::{
-    Alternatives, Attribute, Clause, Datum, Look,
-    alternatives::{Composed, Scalar},
-    clause::{Branch, Group, Leaf},
+    Attribute, Clause, Datum, Look,
+    alternatives::{Accepted, Composed, Scalar},
+    clause::{Group, OfAttribute},
     datum::{Of, Plain},
+    packed::{Asked, Item},
 };
 use crate::domain::Event;
 
@@ -18,27 +19,29 @@ impl Clause {
     /// Whether the data passes. The event type is the caller's to compare.
     pub fn matches<'a>(&self, data: impl Datum<'a>) -> bool {
         let event = data.event();
-        self.root.hold(Some(data), event)
+        self.root.asked().hold(Some(data), event)
     }
 }
 
-impl Branch {
+impl Asked<'_> {
     /// Whether everything holds that is asked of one object; `None` is an absent one.
-    pub(super) fn hold<'a, D: Datum<'a>>(&self, object: Option<D>, event: Option<&Event>) -> bool {
+    pub(super) fn hold<'a, D: Datum<'a>>(self, object: Option<D>, event: Option<&Event>) -> bool {
         let field = |name: &str| object.and_then(|object| object.member(name));
-        self.leaves.iter().all(|leaf| leaf.alternatives.hold(field(&leaf.field)))
-            && self.inner.iter().all(|(name, branch)| branch.hold_in(field(name), event))
-            && self.groups.iter().all(|group| group.hold(object, event))
+        self.items().all(|item| match item {
+            Item::Leaf(leaf) => leaf.accepted.hold(field(leaf.field)),
+            Item::Inner(name, inside) => inside.hold_in(field(name), event),
+            Item::Group(group) => group.hold(object, event),
+        })
     }
 
     /// An array stands for its objects, one of which must hold; without any object the fields are absent.
-    fn hold_in<'a, D: Datum<'a>>(&self, value: Option<D>, event: Option<&Event>) -> bool {
+    fn hold_in<'a, D: Datum<'a>>(self, value: Option<D>, event: Option<&Event>) -> bool {
         let mut met = false;
         let held = value.is_some_and(|value| self.hold_in_any(value, event, &mut met));
         held || (!met && self.hold(None::<D>, event))
     }
 
-    fn hold_in_any<'a, D: Datum<'a>>(&self, value: D, event: Option<&Event>, met: &mut bool) -> bool {
+    fn hold_in_any<'a, D: Datum<'a>>(self, value: D, event: Option<&Event>, met: &mut bool) -> bool {
         match value.look() {
             Look::Array(mut elements) => elements.any(|element| self.hold_in_any(element, event, met)),
             Look::Object => {
@@ -53,20 +56,20 @@ impl Branch {
 impl Group {
     pub(super) fn hold<'a, D: Datum<'a>>(&self, object: Option<D>, event: Option<&Event>) -> bool {
         match self {
-            Group::Any(choice) => choice.several.iter().any(|branch| branch.hold(object, event)),
-            Group::Not(_, branch) => !branch.hold(object, event),
-            Group::Attribute(attribute, leaf) => leaf.hold_of(*attribute, event),
+            Group::Any(choice) => choice.several.iter().any(|asked| asked.asked().hold(object, event)),
+            Group::Not(_, asked) => !asked.asked().hold(object, event),
+            Group::Attribute(attribute, condition) => condition.hold_of(*attribute, event),
         }
     }
 }
 
-impl Leaf {
+impl OfAttribute {
     /// Of an event that is not known no attribute is there.
     pub(super) fn hold_of(&self, attribute: Attribute, event: Option<&Event>) -> bool {
         let text = event.and_then(|event| attribute.of_event(event));
         match (&text, event) {
-            (Some(text), Some(event)) => self.alternatives.hold(Some(Of { datum: Plain(text), event })),
-            _ => self.alternatives.hold(None::<Plain<'_>>),
+            (Some(text), Some(event)) => self.alternatives.accepted().hold(Some(Of { datum: Plain(text), event })),
+            _ => self.alternatives.accepted().hold(None::<Plain<'_>>),
         }
     }
 }
@@ -85,16 +88,16 @@ impl Attribute {
 
 // === of a field ===
 
-impl Alternatives {
+impl Accepted<'_> {
     /// Whether a field holds: `None` is an absent one.
-    pub fn hold<'a>(&self, value: Option<impl Datum<'a>>) -> bool {
+    pub fn hold<'a>(self, value: Option<impl Datum<'a>>) -> bool {
         // Reported by the walk: whether there was any value at all.
         let mut met = false;
         let held = value.is_some_and(|value| self.accept_any(value, &mut met));
-        held || (self.absent && !met) || self.composed.as_ref().is_some_and(|composed| composed.hold(value))
+        held || (self.absent && !met) || self.composed.is_some_and(|composed| composed.hold(value))
     }
 
-    fn accept_any<'a>(&self, value: impl Datum<'a>, met: &mut bool) -> bool {
+    fn accept_any<'a>(self, value: impl Datum<'a>, met: &mut bool) -> bool {
         let scalar = match Scalar::of(value.look()) {
             Ok(scalar) => scalar,
             Err(Look::Array(mut elements)) => return elements.any(|element| self.accept_any(element, met)),
@@ -102,14 +105,14 @@ impl Alternatives {
         };
         *met = true;
         let in_time = |composed: &Composed| composed.accept(scalar, value.event().and_then(|event| event.time));
-        self.accept(scalar) || self.composed.as_deref().is_some_and(in_time)
+        self.accept(scalar) || self.composed.is_some_and(in_time)
     }
 }
 
 impl Composed {
     /// `all` and `not` are of the field, not of one of its values: each condition may hold by another element of an array.
     fn hold<'a>(&self, value: Option<impl Datum<'a>>) -> bool {
-        self.all.iter().any(|all| all.iter().all(|condition| condition.hold(value)))
-            || self.not.iter().any(|not| !not.hold(value))
+        self.all.iter().any(|all| all.iter().all(|condition| condition.accepted().hold(value)))
+            || self.not.iter().any(|not| !not.accepted().hold(value))
     }
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     catalog::Catalog,
-    domain::{Event, EventSelector, Subscription, TypeSelector, notification::destination_hash},
+    domain::{Event, EventSelector, Subscription, notification::destination_hash},
 };
 
 /// The most clauses of one rule: selections multiply the types that they cover with their filter.
@@ -75,7 +75,7 @@ impl Rule {
 
     /// For an event of the subscription's team.
     pub(super) fn holds<'a>(&self, event_type: &str, data: impl Datum<'a>) -> bool {
-        self.clauses.iter().any(|clause| clause.event_type.covers(event_type) && clause.matches(data))
+        self.clauses.iter().any(|clause| clause.covers(event_type) && clause.matches(data))
     }
 
     /// The same as [`Rule::matches`] within a [`Budget`] for each filter.
@@ -94,7 +94,7 @@ impl Rule {
         left: &mut u32,
     ) -> Result<bool, TooCostly> {
         let too_costly = |bound| TooCostly { subscription: Some(self.subscription.id.clone()), bound };
-        for clause in self.clauses.iter().filter(|clause| clause.event_type.covers(event_type)) {
+        for clause in self.clauses.iter().filter(|clause| clause.covers(event_type)) {
             let mut budget = Budget::new();
             let matches = clause.matches_within(data, &mut budget).map_err(|costly| too_costly(costly.bound))?;
             *left = left.checked_sub(budget.spent()).ok_or_else(|| too_costly(MAX_EVENT_COST))?;
@@ -110,7 +110,7 @@ impl Rule {
         let explain = |(i, selector): (usize, &EventSelector)| {
             let clauses = self.clauses_of(i);
             // Of a selection, the clause for the event's type says the most; the first where no clause is for it.
-            let covering = clauses.iter().find(|clause| clause.event_type.covers(&event.event_type));
+            let covering = clauses.iter().find(|clause| clause.covers(&event.event_type));
             let conditions = covering.or(clauses.first());
             let conditions = conditions.map(|clause| clause.explain(&event.data, Some(event))).unwrap_or_default();
             let type_matches = covering.is_some();
@@ -125,19 +125,5 @@ impl Rule {
         let Some(Ends(ends)) = self.ends.as_deref() else { return &self.clauses[selector..=selector] };
         let begin = selector.checked_sub(1).map_or(0, |before| ends[before]);
         &self.clauses[begin..ends[selector]]
-    }
-}
-
-// === impl TypeSelector ===
-
-impl TypeSelector {
-    /// Whether events of that type are meant, filter aside, by what a [`Clause`] can name: a key, or any type. Of other
-    /// selectors only the catalog knows.
-    fn covers(&self, event_type: &str) -> bool {
-        match self {
-            TypeSelector::Key(key) => **key == *event_type,
-            TypeSelector::Any => true,
-            _ => false,
-        }
     }
 }

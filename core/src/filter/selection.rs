@@ -75,7 +75,9 @@ mod tests {
         let Value::Object(filter) = filter else { panic!("an object") };
         let selector = EventSelector { event_type: TypeSelector::from(text.to_owned()), filter: filter.into() };
         compile_all(&selector, &Catalog::builtin(), "events[0]")
-            .map(|clauses| clauses.into_iter().map(|clause| clause.event_type.to_string()).collect())
+            .map(|clauses| {
+                clauses.into_iter().map(|clause| clause.event_type.as_deref().unwrap_or("*").to_owned()).collect()
+            })
             .map_err(|faults| faults.iter().map(Fault::to_string).collect())
     }
 

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::filter::{
     Number, TextTest,
-    alternatives::{Parts, Scalar},
-    clause::Branch,
+    alternatives::{Alternatives, Parts, Scalar},
+    packed::{Asked, Item},
 };
 
 /// A condition of a row.
@@ -57,7 +57,7 @@ impl Block {
         for (number, row) in rows.iter().enumerate() {
             let first = conditions.len();
             let mut verify = false;
-            walk(&row.rule.clauses()[row.clause as usize].root, &mut path, &mut |path, parts| {
+            walk(row.rule.clauses()[row.clause as usize].root.asked(), &mut path, &mut |path, parts| {
                 let Some(parts) = parts else { return verify = true };
                 let field = fields.number(path);
                 let nth = conditions[first..].iter().filter(|before: &&Condition<'_>| before.field == field).count();
@@ -118,41 +118,32 @@ fn repeats(rows: &[Row]) -> Vec<u64> {
 /// one after another each would be waited for, here those of many rows are waited for at once.
 pub fn fetch(rows: &[Row]) {
     let clauses = || rows.iter().map(|row| &row.rule.clauses()[row.clause as usize]);
-    let leaves = || {
-        clauses().flat_map(|clause| {
-            clause.root.leaves.iter().chain(clause.root.inner.iter().flat_map(|(_, inner)| &inner.leaves))
-        })
-    };
-    let first = |text: &str| text.bytes().next().map_or(0, usize::from);
     let mut read: usize = rows.iter().map(|row| row.rule.clauses().len()).sum();
-    read += rows.iter().map(|row| first(row.rule.subscription.id.as_str())).sum::<usize>();
-    read += clauses().map(|clause| clause.root.leaves.len() + clause.root.inner.len()).sum::<usize>();
-    read += leaves().map(|leaf| first(&leaf.field)).sum::<usize>();
-    let parts = leaves().filter_map(|leaf| leaf.alternatives.parts());
-    read += parts.map(|parts| parts.named_texts().map(first).sum::<usize>()).sum::<usize>();
+    read += rows.iter().map(|row| usize::from(row.rule.subscription.id.as_str().as_bytes()[0])).sum::<usize>();
+    read += clauses().map(|clause| usize::from(clause.root.first())).sum::<usize>();
     std::hint::black_box(read);
 }
 
 /// Shows each condition with the names on its way; `None` for what must be verified.
-fn walk<'c>(branch: &'c Branch, path: &mut Vec<&'c str>, show: &mut impl FnMut(&[&'c str], Option<Parts<'c>>)) {
-    // Whatever else a branch comes to hold must be shown as `None`.
-    let Branch { leaves, inner, groups } = branch;
-    if !groups.is_empty() {
-        show(path, None);
-    }
-    for leaf in leaves {
-        path.push(&leaf.field);
-        match leaf.alternatives.all_of() {
-            // Each of several conditions on one field may hold by another of its values: as if they stood apart.
-            Some(all) => all.iter().for_each(|alternatives| show(path, alternatives.parts())),
-            None => show(path, leaf.alternatives.parts()),
+fn walk<'c>(asked: Asked<'c>, path: &mut Vec<&'c str>, show: &mut impl FnMut(&[&'c str], Option<Parts<'c>>)) {
+    for item in asked.items() {
+        match item {
+            Item::Leaf(leaf) => {
+                path.push(leaf.field);
+                match leaf.accepted.all_of() {
+                    // Each of several conditions on one field may hold by another of its values: as if they stood apart.
+                    Some(all) => all.iter().map(Alternatives::accepted).for_each(|all| show(path, all.parts())),
+                    None => show(path, leaf.accepted.parts()),
+                }
+                path.pop();
+            }
+            Item::Inner(name, inside) => {
+                path.push(name);
+                walk(inside, path, show);
+                path.pop();
+            }
+            Item::Group(_) => show(path, None),
         }
-        path.pop();
-    }
-    for (name, branch) in inner {
-        path.push(name);
-        walk(branch, path, show);
-        path.pop();
     }
 }
 
@@ -410,12 +401,12 @@ fn number_turns(parts: &Parts<'_>, row: u32, turns: &mut Vec<(Edge, u32)>) -> bo
     let at = |number: Number| Edge { number, after: false };
     let after = |number: Number| Edge { number, after: true };
     let ranges = parts.ranges.iter().map(|(low, high)| {
-        let low = match *low {
+        let low = match low {
             Bound::Included(low) => Some(at(low)),
             Bound::Excluded(low) => Some(after(low)),
             Bound::Unbounded => None,
         };
-        let high = match *high {
+        let high = match high {
             Bound::Included(high) => Some(after(high)),
             Bound::Excluded(high) => Some(at(high)),
             Bound::Unbounded => None,

@@ -46,7 +46,7 @@ use hash::hash;
 use many::{Room, Scratch};
 use partition::{Partition, by_id};
 use projection::Projection;
-use row::{Key, Row, key_hash, type_hash, type_of};
+use row::{Key, Row, key_hash, type_hash};
 use scan::{Addressed, OfScan};
 use table::Table;
 
@@ -143,8 +143,7 @@ impl Index {
     /// Takes out what [`Index::insert`] has put in for this very rule.
     pub fn remove(&mut self, rule: &Rule) {
         for clause in rule.clauses() {
-            let key =
-                Key { team: rule.subscription.team.clone(), event_type: type_of(&clause.event_type).map(Arc::from) };
+            let key = Key { team: rule.subscription.team.clone(), event_type: clause.event_type.clone() };
             let (team, event_type) = (key.team.as_str(), key.event_type.as_deref());
             let hash = key_hash(team, event_type);
             let Some(partition) = self.partitions.get_mut(hash, |known| known.is_of(team, event_type)) else {

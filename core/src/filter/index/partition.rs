@@ -15,7 +15,7 @@ use super::{
     fields::Fields,
     found::Source,
     many::Scratch,
-    row::{Key, Row, type_of},
+    row::{Key, Row},
 };
 use crate::filter::Rule;
 
@@ -245,7 +245,7 @@ impl Layer {
         for (_, rule) in self.block.rules.iter().enumerate().filter(|(row, _)| !is_dead(*row)) {
             if rows.last().is_none_or(|last| !Arc::ptr_eq(&last.rule, rule)) {
                 let clauses = rule.clauses().iter().enumerate();
-                let of_type = clauses.filter(|(_, clause)| type_of(&clause.event_type) == key.event_type.as_deref());
+                let of_type = clauses.filter(|(_, clause)| clause.event_type == key.event_type);
                 rows.extend(of_type.map(|(clause, _)| Row::new(rule, clause)));
             }
         }

@@ -3,10 +3,7 @@
 use std::{cmp::Ordering, sync::Arc};
 
 use super::hash::hash;
-use crate::{
-    domain::{TeamId, TypeSelector},
-    filter::Rule,
-};
+use crate::{domain::TeamId, filter::Rule};
 
 /// A clause of a rule, by its place among the rule's clauses.
 #[derive(Clone, Debug)]
@@ -29,17 +26,18 @@ pub struct Key {
 
 impl Row {
     pub fn new(rule: &Arc<Rule>, clause: usize) -> Row {
-        let event_type = type_of(&rule.clauses()[clause].event_type);
+        let event_type = rule.clauses()[clause].event_type.as_deref();
         let hash = key_hash(rule.subscription.team.as_str(), event_type);
         Row { hash, rule: rule.clone(), clause: clause as u32 }
     }
 
     pub fn event_type(&self) -> Option<&str> {
-        type_of(&self.rule.clauses()[self.clause as usize].event_type)
+        self.rule.clauses()[self.clause as usize].event_type.as_deref()
     }
 
     pub fn key(&self) -> Key {
-        Key { team: self.rule.subscription.team.clone(), event_type: self.event_type().map(Arc::from) }
+        let event_type = self.rule.clauses()[self.clause as usize].event_type.clone();
+        Key { team: self.rule.subscription.team.clone(), event_type }
     }
 
     /// Of the same team and event type.
@@ -52,14 +50,6 @@ impl Row {
         let (a, b) = (&self.rule.subscription, &other.rule.subscription);
         let by_key = || a.team.cmp(&b.team).then_with(|| self.event_type().cmp(&other.event_type()));
         by_key().then_with(|| a.id.cmp(&b.id)).then_with(|| self.clause.cmp(&other.clause))
-    }
-}
-
-/// What a clause is filed under: its event type, or any. Clauses name nothing else.
-pub fn type_of(selector: &TypeSelector) -> Option<&str> {
-    match selector {
-        TypeSelector::Key(key) => Some(key),
-        _ => None,
     }
 }
 

@@ -209,9 +209,9 @@ fn rule(chance: &mut Chance, number: usize, rare: bool, one_type: bool) -> Arc<R
         let selector = EventSelector { event_type: TypeSelector::Any, filter: filter(chance, rare).into() };
         let clause = compile(&selector, &Catalog::default(), "").expect("a valid filter");
         let event_type = match chance.below(8) {
-            0 if !one_type => TypeSelector::Any,
-            1 if !one_type => TypeSelector::Key(TYPES[1].into()),
-            _ => TypeSelector::Key(TYPES[0].into()),
+            0 if !one_type => None,
+            1 if !one_type => Some(TYPES[1].into()),
+            _ => Some(TYPES[0].into()),
         };
         Clause { event_type, ..clause }
     });
