@@ -109,6 +109,17 @@ impl Alternatives {
         Alternatives::new(tests.into_iter().map(|(_, test)| test))
     }
 
+    /// The tests on texts, if there is nothing else.
+    pub fn into_texts(self) -> Result<Box<[TextTest]>, Box<Alternatives>> {
+        let Alternatives { equals, present, absent, ranges, texts: _, anything_but, composed } = &self;
+        let none = !(*present || *absent) && Named::Set(equals).is_empty();
+        if none && ranges.is_empty() && anything_but.is_empty() && composed.is_none() {
+            Ok(self.texts)
+        } else {
+            Err(Box::new(self))
+        }
+    }
+
     pub fn accepted(&self) -> Accepted<'_> {
         let Alternatives { equals, present, absent, ranges, texts, anything_but, composed } = self;
         Accepted {
@@ -154,6 +165,17 @@ impl Alternatives {
 // === impl Accepted ===
 
 impl<'a> Accepted<'a> {
+    /// No alternative at all.
+    pub const NOTHING: Accepted<'static> = Accepted {
+        equals: Named::NOTHING,
+        present: false,
+        absent: false,
+        ranges: Ranges::Several(&[]),
+        texts: &[],
+        anything_but: &[],
+        composed: None,
+    };
+
     /// The conditions of which all must hold, if that is all there is to say.
     pub fn all_of(self) -> Option<&'a [Alternatives]> {
         let Accepted { equals, present, absent, ranges, texts, anything_but, composed } = self;
@@ -244,9 +266,19 @@ impl<'a> Parts<'a> {
             || self.anything_but.iter().any(|excluded| !excluded.names(scalar))
     }
 
-    /// The texts that are named, accepted or not; some perhaps twice.
-    pub fn named_texts(&self) -> impl Iterator<Item = &'a str> {
-        self.named().flat_map(Named::texts)
+    /// Whether `null`, `true` or `false` is named, accepted or not.
+    pub fn name_words(&self) -> bool {
+        self.named().any(|named| named.words() != [false; 3])
+    }
+
+    /// Whether a number is named, accepted or not.
+    pub fn name_numbers(&self) -> bool {
+        self.named().any(Named::has_numbers)
+    }
+
+    /// Shows the texts that are named, accepted or not; some perhaps twice.
+    pub fn each_text(&self, mut show: impl FnMut(&'a str)) {
+        self.named().for_each(|named| named.each_text(&mut show));
     }
 
     /// The numbers that are named, accepted or not; some perhaps twice.

@@ -52,6 +52,8 @@ const MAX_SHOWN: usize = 10;
 // === impl Named ===
 
 impl<'a> Named<'a> {
+    pub const NOTHING: Named<'static> = Named::Packed(packed::Named::NOTHING);
+
     /// `null`, `true`, `false`.
     pub fn words(self) -> [bool; 3] {
         match self {
@@ -80,12 +82,24 @@ impl<'a> Named<'a> {
         few.chain(many).map(|text| &**text).chain(packed.into_iter().flatten())
     }
 
+    /// The same as [`Named::texts`], in less time.
+    pub fn each_text(self, show: impl FnMut(&'a str)) {
+        match self {
+            Named::Set(Literals { texts: Texts::Few(few), .. }) => few.iter().map(|text| &**text).for_each(show),
+            Named::Set(Literals { texts: Texts::Many(many), .. }) => many.0.iter().map(|text| &**text).for_each(show),
+            Named::Packed(packed) => packed.texts.for_each(show),
+        }
+    }
+
     pub fn is_empty(self) -> bool {
-        self.words() == [false; 3] && self.numbers().next().is_none() && self.texts().next().is_none()
+        self.words() == [false; 3] && !self.has_numbers() && self.texts().next().is_none()
     }
 
     pub fn has_numbers(self) -> bool {
-        self.numbers().next().is_some()
+        match self {
+            Named::Set(set) => !set.numbers.is_empty(),
+            Named::Packed(packed) => !packed.numbers.is_empty(),
+        }
     }
 
     /// The longest of the texts, in bytes.
@@ -117,7 +131,10 @@ impl<'a> Named<'a> {
             (Scalar::Text(text), Named::Set(Literals { texts: Texts::Many(many), longest, .. })) => {
                 text.len() <= *longest && many.0.contains(text)
             }
-            (Scalar::Text(text), few) => few.texts().any(|known| known == text),
+            (Scalar::Text(text), Named::Set(Literals { texts: Texts::Few(few), .. })) => {
+                few.iter().any(|known| **known == *text)
+            }
+            (Scalar::Text(text), Named::Packed(mut packed)) => packed.texts.any(|known| known == text),
         }
     }
 

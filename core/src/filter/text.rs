@@ -1,6 +1,6 @@
 //! Tests on one text: how strings compare, and what else a string may be read as.
 
-use std::{borrow::Cow, fmt, net::IpAddr};
+use std::{borrow::Cow, cmp::Ordering, fmt, net::IpAddr};
 
 use memchr::memmem;
 
@@ -59,6 +59,30 @@ impl TextTest {
             TextTest::Wildcard(_) => "wildcard",
             TextTest::Cidr(_) => "cidr",
             TextTest::Semver(_) => "semver",
+        }
+    }
+
+    /// An order in which equal ones come together, and which means nothing else.
+    pub(super) fn cmp_somehow(&self, other: &TextTest) -> Ordering {
+        match (self.kind_and_text(), other.kind_and_text()) {
+            (Some(a), Some(b)) => a.cmp(&b),
+            (None, None) if self == other => Ordering::Equal,
+            (None, None) => self.to_string().cmp(&other.to_string()),
+            (a, b) => a.is_some().cmp(&b.is_some()),
+        }
+    }
+
+    /// Of those that are made of one text.
+    fn kind_and_text(&self) -> Option<(u8, &str)> {
+        match self {
+            TextTest::Prefix(text) => Some((0, text)),
+            TextTest::Suffix(text) => Some((1, text)),
+            TextTest::Contains(text) => Some((2, text)),
+            TextTest::PrefixIgnoreCase(text) => Some((3, text)),
+            TextTest::SuffixIgnoreCase(text) => Some((4, text)),
+            TextTest::ContainsIgnoreCase(text) => Some((5, text)),
+            TextTest::EqualsIgnoreCase(text) => Some((6, text)),
+            TextTest::Wildcard(_) | TextTest::Cidr(_) | TextTest::Semver(_) => None,
         }
     }
 

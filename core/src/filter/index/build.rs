@@ -65,7 +65,8 @@ impl Block {
             });
             verified[number / 64] |= u64::from(verify) << (number % 64);
         }
-        conditions.sort_by_key(|condition| (condition.field, condition.nth));
+        // They are large: their places are sorted, and each is moved once.
+        conditions.sort_by_cached_key(|condition| (condition.field, condition.nth));
         let same = |a: &Condition<'_>, b: &Condition<'_>| (a.field, a.nth) == (b.field, b.nth);
         let mut columns: Vec<&[Condition<'_>]> = conditions.chunk_by(same).collect();
         columns.sort_by_cached_key(|conditions| first_to_ask(conditions));
@@ -232,7 +233,7 @@ impl Builder {
     fn texts(&mut self, conditions: &[Condition<'_>]) {
         let mut named: Vec<(Word, &str, usize)> = Vec::with_capacity(2 * conditions.len());
         for (at, condition) in conditions.iter().enumerate() {
-            named.extend(condition.parts.named_texts().map(|text| (Word::of(text.as_bytes()), text, at)));
+            condition.parts.each_text(|text| named.push((Word::of(text.as_bytes()), text, at)));
         }
         named.sort_unstable_by_key(|(word, text, at)| (word.tag, *text, *at));
         named.dedup();
@@ -294,6 +295,9 @@ impl Builder {
     }
 
     fn literals(&mut self, conditions: &[Condition<'_>]) -> [u32; 3] {
+        if !conditions.iter().any(|condition| condition.parts.name_words()) {
+            return [NONE; 3];
+        }
         [Scalar::Null, Scalar::Boolean(false), Scalar::Boolean(true)].map(|scalar| {
             let at = self.words.len();
             let mut differs = false;
@@ -312,33 +316,32 @@ impl Builder {
     }
 
     fn predicates(&mut self, conditions: &[Condition<'_>]) -> Option<Predicates> {
-        // In the order of what they are in words: equal ones come together, whatever kinds there are.
-        let mut asked: Vec<(String, &TextTest, bool, u32)> = Vec::new();
+        let mut asked: Vec<(&TextTest, bool, u32)> = Vec::new();
         for Condition { row, parts, .. } in conditions {
-            asked.extend(parts.texts.iter().map(|test| (test.to_string(), test, false, *row)));
-            asked.extend(parts.refused.into_iter().flatten().map(|test| (test.to_string(), test, true, *row)));
+            asked.extend(parts.texts.iter().map(|test| (test, false, *row)));
+            asked.extend(parts.refused.into_iter().flatten().map(|test| (test, true, *row)));
         }
         if asked.is_empty() {
             return None;
         }
-        asked.sort_by(|a, b| (&a.0, a.2, a.3).cmp(&(&b.0, b.2, b.3)));
-        asked.dedup_by(|a, b| a.1 == b.1 && (a.2, a.3) == (b.2, b.3));
+        asked.sort_by(|a, b| a.0.cmp_somehow(b.0).then_with(|| (a.1, a.2).cmp(&(b.1, b.2))));
+        asked.dedup();
         let mut predicates = Vec::new();
         let mut rows = Vec::new();
-        for same in asked.chunk_by(|a, b| a.1 == b.1) {
+        for same in asked.chunk_by(|a, b| a.0 == b.0) {
             let [adds, takes] = [false, true].map(|takes| {
                 rows.clear();
-                rows.extend(same.iter().filter(|(_, _, refused, _)| *refused == takes).map(|(_, _, _, row)| *row));
+                rows.extend(same.iter().filter(|(_, refused, _)| *refused == takes).map(|(_, _, row)| *row));
                 self.set(&rows)
             });
-            predicates.push(Predicate { test: same[0].1.clone(), adds, takes });
+            predicates.push(Predicate { test: same[0].0.clone(), adds, takes });
         }
         Some(Predicates::new(predicates))
     }
 
     /// Cuts the numbers where some row changes its mind, and writes down the rows of each interval.
     fn numbers(&mut self, conditions: &[Condition<'_>], extra: Extra) -> (Extra, Option<Box<Wide>>) {
-        let concerned = |c: &Condition<'_>| !c.parts.ranges.is_empty() || c.parts.named_numbers().next().is_some();
+        let concerned = |c: &Condition<'_>| !c.parts.ranges.is_empty() || c.parts.name_numbers();
         if !conditions.iter().any(concerned) {
             return (extra, None);
         }

@@ -52,7 +52,7 @@ pub struct Layer {
 
 /// A layer of so many rows is built anew with what would be laid over it. Most partitions have no more than some tens of rows, and each
 /// change of one would build all of them.
-const SMALL: usize = 16;
+const SMALL: usize = 40;
 /// A layer is built anew when more than one row in so many is dead.
 const DEAD_RATIO: usize = 4;
 /// A layer that is not so many times as large as what is laid over it is built together with it.

@@ -23,7 +23,7 @@ mod tests;
 use std::{iter, ops::Bound};
 
 use super::{
-    Number,
+    Number, TextTest,
     alternatives::{self, Accepted, Alternatives, Range},
     clause::{Branch, Group},
     literals,
@@ -42,8 +42,10 @@ struct Beside(Box<[Dear]>);
 
 #[derive(Clone, Debug)]
 pub(super) enum Dear {
-    Alternatives(Alternatives),
-    Group(Group),
+    /// Alternatives that are nothing else.
+    Texts(Box<[TextTest]>),
+    Alternatives(Box<Alternatives>),
+    Group(Box<Group>),
 }
 
 /// What must hold of one object: a part of a [`Packed`].
@@ -145,6 +147,13 @@ impl<'a> Asked<'a> {
     }
 }
 
+// === impl Named ===
+
+impl Named<'_> {
+    pub const NOTHING: Named<'static> =
+        Named { words: [false; 3], texts: Texts(Reader("")), numbers: Numbers(Reader("")) };
+}
+
 // === impl Reader ===
 
 impl<'a> Reader<'a> {
@@ -159,6 +168,17 @@ impl<'a> Reader<'a> {
         cut
     }
 
+    fn digits(&mut self) -> u32 {
+        // Nearly always a single one.
+        match self.0.as_bytes().first() {
+            Some(digit) if u128::from(*digit) < BASE => {
+                self.0 = &self.0[1..];
+                u32::from(*digit)
+            }
+            _ => self.wide() as u32,
+        }
+    }
+
     fn wide(&mut self) -> u128 {
         let mut value = 0;
         for place in 0.. {
@@ -169,10 +189,6 @@ impl<'a> Reader<'a> {
             }
         }
         value
-    }
-
-    fn digits(&mut self) -> u32 {
-        self.wide() as u32
     }
 
     fn text(&mut self) -> &'a str {
@@ -189,7 +205,7 @@ impl<'a> Reader<'a> {
             }
             GROUP => match dear.get(self.digits() as usize)? {
                 Dear::Group(group) => Some(Item::Group(group)),
-                Dear::Alternatives(_) => None,
+                Dear::Texts(_) | Dear::Alternatives(_) => None,
             },
             leaf => {
                 let field = self.text();
@@ -202,6 +218,7 @@ impl<'a> Reader<'a> {
 
     fn accepted_dear(&mut self, dear: &'a [Dear]) -> Option<Accepted<'a>> {
         match dear.get(self.digits() as usize)? {
+            Dear::Texts(texts) => Some(Accepted { texts, ..Accepted::NOTHING }),
             Dear::Alternatives(alternatives) => Some(alternatives.accepted()),
             Dear::Group(_) => None,
         }
@@ -220,9 +237,7 @@ impl<'a> Reader<'a> {
             present,
             absent,
             ranges: alternatives::Ranges::Packed(Ranges(ranges)),
-            texts: &[],
-            anything_but: &[],
-            composed: None,
+            ..Accepted::NOTHING
         }
     }
 
@@ -241,6 +256,12 @@ impl<'a> Reader<'a> {
             EXCLUDED => Bound::Excluded(self.number()),
             _ => Bound::Unbounded,
         }
+    }
+}
+
+impl Numbers<'_> {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

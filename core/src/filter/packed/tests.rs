@@ -42,7 +42,7 @@ fn test() -> impl Strategy<Value = Test> {
         1 => any::<bool>().prop_map(Test::Exists),
         3 => (bound(), bound()).prop_map(|(low, high)| Test::Numeric(low, high)),
         1 => prop::collection::vec(literal(), 1..6).prop_map(Test::AnythingBut),
-        1 => text().prop_map(|text| Test::Text(TextTest::Prefix(text.into()))),
+        3 => text().prop_map(|text| Test::Text(TextTest::Prefix(text.into()))),
     ]
 }
 

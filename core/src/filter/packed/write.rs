@@ -43,7 +43,7 @@ impl Writer<'_> {
         }
         for group in groups {
             writer.digits(GROUP);
-            writer.dear(Dear::Group(group));
+            writer.dear(Dear::Group(Box::new(group)));
         }
         writer.text
     }
@@ -88,7 +88,10 @@ impl Writer<'_> {
             self.string(&filter);
         }
         if is_dear {
-            self.dear(Dear::Alternatives(alternatives));
+            self.dear(match alternatives.into_texts() {
+                Ok(texts) => Dear::Texts(texts),
+                Err(alternatives) => Dear::Alternatives(alternatives),
+            });
         } else {
             self.alternatives(alternatives.accepted());
         }
