@@ -84,6 +84,8 @@ pub(super) const DENSE: u32 = 1 << 31;
 /// Bytes of a cache line, and how many of an array are brought in before they are needed.
 const LINE: usize = 64;
 const FETCHED_LINES: usize = 8;
+/// Of so many columns with tests on texts the first tests are brought in.
+const FETCHED_DEAR: usize = 2;
 /// Values that are gone through one by one rather than searched.
 const FEW_VALUES: usize = 8;
 // === impl Block ===
@@ -104,7 +106,9 @@ impl Block {
         let lines = self.body.lines(FETCHED_LINES).fold(0, |any, word| any ^ word);
         let rules = self.rules.iter().step_by(LINE / size_of::<Arc<Rule>>()).take(FETCHED_LINES);
         let rules = rules.fold(0, |any, rule| any ^ Arc::as_ptr(rule).addr());
-        std::hint::black_box((lines, rules));
+        let dear = self.dear.iter().filter_map(|dear| dear.predicates.as_ref()).take(FETCHED_DEAR);
+        let dear = dear.fold(0, |any, predicates| any ^ predicates.first());
+        std::hint::black_box((lines, rules, dear));
     }
 
     /// Of each row, how many rows of another block have smaller ids.
