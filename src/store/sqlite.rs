@@ -283,6 +283,25 @@ mod tests {
         assert_eq!(store.waiting(None).await.unwrap().parked, ROWS);
     }
 
+    /// Its first rows are written when its last is refused, and those that are committed with it are written too.
+    #[tokio::test]
+    async fn a_change_that_is_refused_undoes_itself_and_nothing_else() {
+        const REFUSE: &str = "CREATE TRIGGER refuse BEFORE INSERT ON parked WHEN new.due = 99
+            BEGIN SELECT RAISE(FAIL, 'refused'); END";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let store = Sqlite::open(&path, Durability::Normal).await.unwrap();
+        let mut other = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&path)).await.unwrap();
+        sqlx::query(REFUSE).execute(&mut other).await.unwrap();
+        let mut refused = parked(1);
+        refused.park[ROWS as usize - 1].due = Timestamp(99);
+        let (before, with, after) = (parked(0), parked(2), parked(3));
+        let answers =
+            tokio::join!(store.write(&before), store.write(&with), store.write(&refused), store.write(&after));
+        assert!(matches!(answers, (Ok(()), Ok(()), Err(_), Ok(()))), "{answers:?}");
+        assert_eq!(store.waiting(None).await.unwrap().parked, 3 * ROWS);
+    }
+
     const ROWS: u64 = 4;
 
     fn id(batch: u8, row: u64) -> NotificationId {

@@ -1,8 +1,8 @@
 //! The one connection that changes the file. Changes that arrive while it commits go into the next commit together,
 //! so that a hundred waiting writers pay for one sync.
 //!
-//! Each change has a savepoint: one that is refused or fenced undoes itself and nothing else. A change is answered
-//! when the commit is; a caller that no longer waits has changed the file all the same.
+//! A change that is refused or fenced undoes itself and nothing else. A change is answered when the commit is; a caller that no longer
+//! waits has changed the file all the same.
 
 use sqlx::{
     AssertSqlSafe, Connection, Sqlite, SqliteConnection, Transaction,
@@ -100,6 +100,35 @@ async fn open<'c>(
 
 /// One commit for the whole group; its failure is everyone's, and its connection is of no use any more.
 async fn commit(connection: &mut SqliteConnection, group: &[Request]) -> Result<Vec<Answer>, StoreError> {
+    match together(connection, group).await? {
+        Some(answers) => Ok(answers),
+        None => apart(connection, group).await,
+    }
+}
+
+/// Nearly always no change is refused, and then none needs a savepoint, for which SQLite keeps a copy of each page as it was. `None`: one
+/// was, and nothing is done.
+async fn together(connection: &mut SqliteConnection, group: &[Request]) -> Result<Option<Vec<Answer>>, StoreError> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let mut answers = Vec::with_capacity(group.len());
+    for request in group {
+        match apply(&mut transaction, &request.change).await {
+            // What is fenced is so before any of it is written.
+            answer @ (Ok(_) | Err(StoreError::Fenced(_))) => answers.push(answer),
+            // A full or failing disk may have undone the whole transaction.
+            Err(error @ StoreError::Unavailable(_)) => return Err(error),
+            Err(_) => {
+                transaction.rollback().await?;
+                return Ok(None);
+            }
+        }
+    }
+    transaction.commit().await?;
+    Ok(Some(answers))
+}
+
+/// Each change with a savepoint, to which it goes back if it is refused.
+async fn apart(connection: &mut SqliteConnection, group: &[Request]) -> Result<Vec<Answer>, StoreError> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let mut answers = Vec::with_capacity(group.len());
     for request in group {
