@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::{
-    Look, Number, Test, TextTest, TimeTest,
-    literals::{Gathered, Literals, Named},
-    packed,
+    Test, TextTest, TimeTest, coded,
+    literals::{Gathered, Literals, Named, Scalar},
+    number::{Number, Range},
     pattern::Tests,
 };
 use crate::domain::Timestamp;
@@ -28,9 +28,6 @@ pub(super) struct Alternatives {
     composed: Option<Box<Composed>>,
 }
 
-/// Of numbers.
-pub(super) type Range = (Bound<Number>, Bound<Number>);
-
 /// Alternatives that need more than a value: the event's time, or what else holds of the field.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Composed {
@@ -48,7 +45,7 @@ pub(super) enum Excluded {
     Texts(Box<[TextTest]>),
 }
 
-/// [`Alternatives`], whether they stand by themselves or are [`packed`].
+/// [`Alternatives`], whether they stand by themselves or are [`packed`](super::packed).
 #[derive(Clone, Copy)]
 pub(super) struct Accepted<'a> {
     pub equals: Named<'a>,
@@ -64,17 +61,7 @@ pub(super) struct Accepted<'a> {
 #[derive(Clone, Copy)]
 pub(super) enum Ranges<'a> {
     Several(&'a [Range]),
-    Packed(packed::Ranges<'a>),
-}
-
-/// A value of the event, its number read once for all comparisons.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Scalar<'a> {
-    Null,
-    Boolean(bool),
-    /// `None`: not finite. It equals nothing and lies in no range.
-    Number(Option<Number>),
-    Text(&'a str),
+    Coded(coded::Ranges<'a>),
 }
 
 // === impl Alternatives ===
@@ -220,11 +207,11 @@ impl<'a> Accepted<'a> {
 
 impl<'a> Ranges<'a> {
     pub fn iter(self) -> impl Iterator<Item = Range> + Clone + 'a {
-        let (several, packed) = match self {
+        let (several, coded) = match self {
             Ranges::Several(several) => (Some(several), None),
-            Ranges::Packed(packed) => (None, Some(packed)),
+            Ranges::Coded(coded) => (None, Some(coded)),
         };
-        several.into_iter().flatten().copied().chain(packed.into_iter().flatten())
+        several.into_iter().flatten().copied().chain(coded.into_iter().flatten())
     }
 
     pub fn is_empty(self) -> bool {
@@ -292,21 +279,6 @@ impl<'a> Parts<'a> {
             Excluded::Texts(_) => None,
         });
         std::iter::once(self.equals).chain(excluded)
-    }
-}
-
-// === impl Scalar ===
-
-impl<'a> Scalar<'a> {
-    /// A value, or what an array or an object is.
-    pub fn of<Elements>(look: Look<'a, Elements>) -> Result<Scalar<'a>, Look<'a, Elements>> {
-        match look {
-            Look::Null => Ok(Scalar::Null),
-            Look::Boolean(boolean) => Ok(Scalar::Boolean(boolean)),
-            Look::Number(number) => Ok(Scalar::Number(number)),
-            Look::Text(text) => Ok(Scalar::Text(text)),
-            several => Err(several),
-        }
     }
 }
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::{
-    Attribute, Fault, Faults, Literal, Node, Path, Pattern, Test,
-    alternatives::Alternatives,
-    packed::Packed,
-    pattern::{Nodes, Tests},
+    Fault, Faults, Literal, Node, Path, Pattern, Test,
+    packed::{
+        Choice, Group, Packed,
+        gathered::{Branch, Leaf},
+    },
+    pattern::Nodes,
     read::{CLOUDEVENTS, OR, SIMPLE},
     shown,
 };
@@ -25,55 +27,6 @@ pub struct Clause {
     /// A key of the catalog; `None`: any type.
     pub(super) event_type: Option<Arc<str>>,
     pub(super) root: Packed,
-}
-
-/// Conditions on the fields of one object, as they are gathered. They are kept [`Packed`].
-#[derive(Debug, Default)]
-pub(super) struct Branch {
-    pub leaves: Vec<Leaf>,
-    /// By field, each field once.
-    pub inner: Vec<(Box<str>, Branch)>,
-    /// What must hold beside these and is no condition on a single field.
-    pub groups: Vec<Group>,
-}
-
-/// A condition on one object that is made of conditions on several fields, or on the event itself.
-#[derive(Clone, Debug)]
-pub(super) enum Group {
-    /// One of these must hold.
-    Any(Choice),
-    /// This must not hold; with its place in the filter.
-    Not(Box<str>, Packed),
-    Attribute(Attribute, OfAttribute),
-}
-
-/// Objects of `$or`, or filters of `any`.
-#[derive(Clone, Debug)]
-pub(super) struct Choice {
-    /// All of them, in the order written.
-    pub several: Box<[Packed]>,
-    /// The conditions of those that ask for the same field and nothing else, as one condition: its values are gone through once
-    /// for all of them.
-    pub together: Box<[(Box<str>, Alternatives)]>,
-    /// The places of those that are not among the conditions tried together.
-    apart: Box<[usize]>,
-}
-
-/// A condition on one field.
-#[derive(Debug)]
-pub(super) struct Leaf {
-    /// The filter keys that lead here, as the subscription names them: `licenseFields.seats`.
-    pub filter: Box<str>,
-    pub field: Box<str>,
-    pub alternatives: Alternatives,
-}
-
-/// A condition on what CloudEvents says of an event beside its data.
-#[derive(Clone, Debug)]
-pub(super) struct OfAttribute {
-    /// As in a [`Leaf`].
-    pub filter: Box<str>,
-    pub alternatives: Alternatives,
 }
 
 /// What a fault says of a filter that cannot be held against one event.
@@ -95,7 +48,7 @@ pub fn compile(selector: &EventSelector, catalog: &Catalog, path: &str) -> Resul
     match &selector.event_type {
         TypeSelector::Any => {
             let pattern = Pattern::read_into(&filter, &place, &mut faults);
-            return faults.or(Clause { event_type: None, root: Packed::of(Branch::of_fields(pattern.nodes, "")) });
+            return faults.or(Clause { event_type: None, root: Branch::of_fields(pattern.nodes, "").pack() });
         }
         TypeSelector::Key(key) => match catalog.resolve(key) {
             Some(event_type) => return of_type(selector, event_type, Required::Asked, path),
@@ -148,7 +101,7 @@ pub(super) fn of_type(
         TypeSelector::Key(key) if **key == *event_type.key => key.clone(),
         _ => event_type.key.as_str().into(),
     };
-    faults.or(Clause { event_type: Some(key), root: Packed::of(root) })
+    faults.or(Clause { event_type: Some(key), root: root.pack() })
 }
 
 // === impl Clause ===
@@ -182,78 +135,11 @@ impl Branch {
                 }
                 Node::Not(nodes) => {
                     let inner = Branch::of_fields(nodes, &label);
-                    branch.groups.push(Group::Not(label.into(), Packed::of(inner)));
+                    branch.groups.push(Group::Not(label.into(), inner.pack()));
                 }
             }
         }
         branch
-    }
-
-    /// The condition, if it is the only one.
-    fn alone(&self) -> Option<&Leaf> {
-        let Branch { leaves, inner, groups } = self;
-        leaves.first().filter(|_| leaves.len() == 1 && inner.is_empty() && groups.is_empty())
-    }
-
-    fn attribute(&mut self, attribute: Attribute, label: String, tests: Tests) {
-        let of_attribute = OfAttribute { filter: label.into(), alternatives: Alternatives::of(tests) };
-        self.groups.push(Group::Attribute(attribute, of_attribute));
-    }
-
-    /// Adds another's conditions: then those of both must hold.
-    fn absorb(&mut self, other: Branch) {
-        self.leaves.extend(other.leaves);
-        for (field, inner) in other.inner {
-            self.at(&[field.into()]).absorb(inner);
-        }
-        self.groups.extend(other.groups);
-    }
-
-    /// The branch at a path of fields, made where it is missing.
-    fn at(&mut self, path: &[String]) -> &mut Branch {
-        let Some((field, rest)) = path.split_first() else { return self };
-        let place = self.inner.iter().position(|(name, _)| **name == **field);
-        let place = place.unwrap_or_else(|| {
-            self.inner.push((field.as_str().into(), Branch::default()));
-            self.inner.len() - 1
-        });
-        self.inner[place].1.at(rest)
-    }
-}
-
-// === impl Choice ===
-
-impl Choice {
-    fn of(several: Vec<Branch>) -> Choice {
-        let mut fields: Vec<(&str, Vec<&Alternatives>)> = Vec::new();
-        for leaf in several.iter().filter_map(Branch::alone) {
-            match fields.iter_mut().find(|(field, _)| *field == &*leaf.field) {
-                Some((_, same)) => same.push(&leaf.alternatives),
-                None => fields.push((&leaf.field, vec![&leaf.alternatives])),
-            }
-        }
-        fields.retain(|(_, same)| same.len() > 1);
-        let union = |(field, same): (&str, Vec<&Alternatives>)| {
-            (field.into(), Alternatives::union(same.into_iter().map(Alternatives::accepted)))
-        };
-        let together: Box<[(Box<str>, Alternatives)]> = fields.into_iter().map(union).collect();
-        let among = |leaf: &Leaf| together.iter().any(|(field, _)| *field == leaf.field);
-        let is_apart = |(_, branch): &(usize, &Branch)| !branch.alone().is_some_and(among);
-        let apart = several.iter().enumerate().filter(is_apart).map(|(place, _)| place).collect();
-        Choice { several: several.into_iter().map(Packed::of).collect(), together, apart }
-    }
-
-    /// Those that are not among the conditions tried together.
-    pub fn apart(&self) -> impl Iterator<Item = &Packed> {
-        self.apart.iter().map(|place| &self.several[*place])
-    }
-}
-
-// === impl Leaf ===
-
-impl Leaf {
-    fn new(filter: String, field: &str, tests: Tests) -> Leaf {
-        Leaf { filter: filter.into(), field: field.into(), alternatives: Alternatives::of(tests) }
     }
 }
 
@@ -363,7 +249,7 @@ impl<'a> Check<'a> {
                 }
                 Node::Not(nodes) => {
                     let inner = self.nodes(nodes, &place, &label, choice);
-                    branch.groups.push(Group::Not(label.into(), Packed::of(inner)));
+                    branch.groups.push(Group::Not(label.into(), inner.pack()));
                 }
                 Node::Leaf(_) | Node::Branch(_) => self.filter(&key, node, &place, label, within, &mut branch),
             }

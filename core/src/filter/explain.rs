@@ -7,9 +7,8 @@ use serde_json::{Map, Value};
 
 use super::{
     Clause, Path,
-    clause::Group,
     datum::Of,
-    packed::{self, Asked, Item},
+    packed::{self, Asked, Group, Item},
 };
 use crate::domain::{Event, TypeSelector};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt};
 
-use super::{FixedState, Literal, Number, alternatives::Scalar, packed};
+use super::{FixedState, Literal, Look, Number, coded};
 
 /// A set of literals.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +41,26 @@ pub(super) struct Gathered {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Named<'a> {
     Set(&'a Literals),
-    Packed(packed::Named<'a>),
+    Few(Few<'a>),
+}
+
+/// Literals that are [`coded`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Few<'a> {
+    /// `null`, `true`, `false`.
+    pub words: [bool; 3],
+    pub texts: coded::Texts<'a>,
+    pub numbers: coded::Numbers<'a>,
+}
+
+/// A value of the event, its number read once for all comparisons.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Scalar<'a> {
+    Null,
+    Boolean(bool),
+    /// `None`: not finite. It equals nothing and lies in no range.
+    Number(Option<Number>),
+    Text(&'a str),
 }
 
 /// So many are compared one by one in less time than one is hashed.
@@ -52,34 +71,38 @@ const MAX_SHOWN: usize = 10;
 // === impl Named ===
 
 impl<'a> Named<'a> {
-    pub const NOTHING: Named<'static> = Named::Packed(packed::Named::NOTHING);
+    pub const NOTHING: Named<'static> = Named::Few(Few {
+        words: [false; 3],
+        texts: coded::Texts(coded::Reader("")),
+        numbers: coded::Numbers(coded::Reader("")),
+    });
 
     /// `null`, `true`, `false`.
     pub fn words(self) -> [bool; 3] {
         match self {
             Named::Set(set) => [set.null, set.yes, set.no],
-            Named::Packed(packed) => packed.words,
+            Named::Few(few) => few.words,
         }
     }
 
     /// In order, each once.
     pub fn numbers(self) -> impl Iterator<Item = Number> + 'a {
-        let (set, packed) = match self {
+        let (set, coded) = match self {
             Named::Set(set) => (Some(&set.numbers), None),
-            Named::Packed(packed) => (None, Some(packed.numbers)),
+            Named::Few(few) => (None, Some(few.numbers)),
         };
-        set.into_iter().flatten().copied().chain(packed.into_iter().flatten())
+        set.into_iter().flatten().copied().chain(coded.into_iter().flatten())
     }
 
     /// In no order, each once.
     pub fn texts(self) -> impl Iterator<Item = &'a str> {
-        let (few, many, packed) = match self {
+        let (few, many, coded) = match self {
             Named::Set(Literals { texts: Texts::Few(few), .. }) => (Some(few), None, None),
             Named::Set(Literals { texts: Texts::Many(many), .. }) => (None, Some(many), None),
-            Named::Packed(packed) => (None, None, Some(packed.texts)),
+            Named::Few(few) => (None, None, Some(few.texts)),
         };
         let (few, many) = (few.into_iter().flatten(), many.into_iter().flat_map(|many| many.0.iter()));
-        few.chain(many).map(|text| &**text).chain(packed.into_iter().flatten())
+        few.chain(many).map(|text| &**text).chain(coded.into_iter().flatten())
     }
 
     /// The same as [`Named::texts`], in less time.
@@ -87,7 +110,7 @@ impl<'a> Named<'a> {
         match self {
             Named::Set(Literals { texts: Texts::Few(few), .. }) => few.iter().map(|text| &**text).for_each(show),
             Named::Set(Literals { texts: Texts::Many(many), .. }) => many.0.iter().map(|text| &**text).for_each(show),
-            Named::Packed(packed) => packed.texts.for_each(show),
+            Named::Few(few) => few.texts.for_each(show),
         }
     }
 
@@ -98,7 +121,7 @@ impl<'a> Named<'a> {
     pub fn has_numbers(self) -> bool {
         match self {
             Named::Set(set) => !set.numbers.is_empty(),
-            Named::Packed(packed) => !packed.numbers.is_empty(),
+            Named::Few(few) => !few.numbers.is_empty(),
         }
     }
 
@@ -106,7 +129,7 @@ impl<'a> Named<'a> {
     pub fn longest(self) -> usize {
         match self {
             Named::Set(set) => set.longest,
-            Named::Packed(packed) => packed.texts.map(str::len).max().unwrap_or_default(),
+            Named::Few(few) => few.texts.map(str::len).max().unwrap_or_default(),
         }
     }
 
@@ -115,7 +138,7 @@ impl<'a> Named<'a> {
         match self {
             Named::Set(Literals { texts: Texts::Few(few), .. }) => few.len(),
             Named::Set(Literals { texts: Texts::Many(_), .. }) => 1,
-            Named::Packed(packed) => packed.texts.count(),
+            Named::Few(few) => few.texts.count(),
         }
     }
 
@@ -127,14 +150,14 @@ impl<'a> Named<'a> {
             (Scalar::Boolean(false), _) => no,
             (Scalar::Number(None), _) => false,
             (Scalar::Number(Some(number)), Named::Set(set)) => set.numbers.binary_search(&number).is_ok(),
-            (Scalar::Number(Some(number)), Named::Packed(mut packed)) => packed.numbers.any(|known| known == number),
+            (Scalar::Number(Some(number)), Named::Few(mut few)) => few.numbers.any(|known| known == number),
             (Scalar::Text(text), Named::Set(Literals { texts: Texts::Many(many), longest, .. })) => {
                 text.len() <= *longest && many.0.contains(text)
             }
             (Scalar::Text(text), Named::Set(Literals { texts: Texts::Few(few), .. })) => {
                 few.iter().any(|known| **known == *text)
             }
-            (Scalar::Text(text), Named::Packed(mut packed)) => packed.texts.any(|known| known == text),
+            (Scalar::Text(text), Named::Few(mut few)) => few.texts.any(|known| known == text),
         }
     }
 
@@ -156,6 +179,21 @@ impl fmt::Display for Named<'_> {
             1 => f.write_str(&shown[0]),
             count if count <= MAX_SHOWN => write!(f, "one of {}", shown.join(", ")),
             count => write!(f, "one of {} and {} more", shown[..MAX_SHOWN].join(", "), count - MAX_SHOWN),
+        }
+    }
+}
+
+// === impl Scalar ===
+
+impl<'a> Scalar<'a> {
+    /// A value, or what an array or an object is.
+    pub fn of<Elements>(look: Look<'a, Elements>) -> Result<Scalar<'a>, Look<'a, Elements>> {
+        match look {
+            Look::Null => Ok(Scalar::Null),
+            Look::Boolean(boolean) => Ok(Scalar::Boolean(boolean)),
+            Look::Number(number) => Ok(Scalar::Number(number)),
+            Look::Text(text) => Ok(Scalar::Text(text)),
+            several => Err(several),
         }
     }
 }

@@ -5,12 +5,11 @@
 
 use super::{
     Attribute, Budget, Clause, Datum, Look, TooCostly,
-    alternatives::{Accepted, Composed, Excluded, Scalar},
+    alternatives::{Accepted, Composed, Excluded},
     budget::{COMPARED, COMPARISON, LOOK_UP, STEP},
-    clause::{Choice, Group, OfAttribute},
     datum::{Of, Plain},
-    literals::Named,
-    packed::{Asked, Item},
+    literals::{Named, Scalar},
+    packed::{Asked, Choice, Group, Item, OfAttribute},
     text::Reading,
 };
 use crate::domain::{Event, Timestamp};

@@ -29,6 +29,7 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 mod alternatives;
 mod budget;
 mod clause;
+mod coded;
 mod datum;
 mod dialects;
 mod explain;

@@ -6,10 +6,10 @@ use std::borrow::Cow;
 
 use super::{
     Attribute, Clause, Datum, Look,
-    alternatives::{Accepted, Composed, Scalar},
-    clause::{Group, OfAttribute},
+    alternatives::{Accepted, Composed},
     datum::{Of, Plain},
-    packed::{Asked, Item},
+    literals::Scalar,
+    packed::{Asked, Group, Item, OfAttribute},
 };
 use crate::domain::Event;
 

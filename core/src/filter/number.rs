@@ -6,7 +6,7 @@
 //! - Whole numbers and doubles compare exactly, without rounding either, so the order is total.
 //! - What is beyond a double (`1e400`) is no number for comparisons: it equals nothing and lies in no range.
 
-use std::{cmp::Ordering, fmt};
+use std::{cmp::Ordering, fmt, ops::Bound};
 
 /// A finite number in its one canonical form, so that equal numbers are equal values.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,9 @@ pub enum Number {
     /// Not whole, or beyond `i128`. Never NaN, infinite, or zero.
     Real(f64),
 }
+
+/// Of numbers.
+pub(super) type Range = (Bound<Number>, Bound<Number>);
 
 /// 2^127: the first whole double beyond `i128`.
 const BEYOND_I128: f64 = 170_141_183_460_469_231_731_687_303_715_884_105_728.0;

@@ -34,7 +34,7 @@ use super::{
     predicates::Predicates,
     word::Word,
 };
-use crate::filter::{Number, Rule, alternatives::Scalar};
+use crate::filter::{Number, Rule, literals::Scalar};
 
 /// Immutable. All numbers are places in its own arrays.
 #[derive(Debug)]

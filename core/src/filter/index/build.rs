@@ -15,7 +15,8 @@ use super::{
 };
 use crate::filter::{
     Number, TextTest,
-    alternatives::{Alternatives, Parts, Scalar},
+    alternatives::{Alternatives, Parts},
+    literals::Scalar,
     packed::{Asked, Item},
 };
 

@@ -1,7 +1,7 @@
 //! What an event has in one field.
 
 use super::fields::{FieldPath, Fields};
-use crate::filter::{Datum, Look, MAX_FIELD_WEIGHT, Rule, VALUE_WEIGHT, alternatives::Scalar, budget::Bill};
+use crate::filter::{Datum, Look, MAX_FIELD_WEIGHT, Rule, VALUE_WEIGHT, budget::Bill, literals::Scalar};
 
 /// Where an event's fields are looked up, whatever holds them.
 pub trait Source<'a> {

@@ -11,7 +11,7 @@ use super::{
     body::{Column, NONE},
     found::{Found, Source},
 };
-use crate::filter::{Rule, alternatives::Scalar};
+use crate::filter::{Rule, literals::Scalar};
 
 /// Room for one event, used again for the next block.
 #[derive(Debug, Default)]

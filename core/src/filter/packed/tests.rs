@@ -2,8 +2,16 @@
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::filter::{Literal, Test, TextTest, alternatives::Scalar, clause::Leaf, literals::FEW};
+use std::ops::Bound;
+
+use super::{
+    gathered::{Branch, Leaf},
+    *,
+};
+use crate::filter::{
+    Literal, Number, Test, TextTest,
+    literals::{FEW, Scalar},
+};
 
 fn number() -> impl Strategy<Value = Number> {
     prop_oneof![
@@ -88,7 +96,7 @@ fn leaves() -> impl Strategy<Value = Vec<Leaf>> {
 fn groups() -> impl Strategy<Value = Vec<Group>> {
     let group = (text(), alternatives()).prop_map(|(filter, alternatives)| {
         let leaf = Leaf { filter: filter.clone().into(), field: "field".into(), alternatives };
-        Group::Not(filter.into(), Packed::of(Branch { leaves: vec![leaf], ..Branch::default() }))
+        Group::Not(filter.into(), Branch { leaves: vec![leaf], ..Branch::default() }.pack())
     });
     prop::collection::vec(group, 0..2)
 }
@@ -107,7 +115,7 @@ proptest! {
     fn what_is_packed_is_what_was_gathered(branch in branch()) {
         let (mut gathered, mut told) = (Vec::new(), Vec::new());
         as_gathered(&branch, &mut gathered);
-        unpacked(Packed::of(branch).asked(), &mut told);
+        unpacked(branch.pack().asked(), &mut told);
         prop_assert_eq!(gathered, told);
     }
 
@@ -115,7 +123,7 @@ proptest! {
     #[test]
     fn numbers_and_texts_are_found_again(alternatives in alternatives(), scalar in literal()) {
         let leaf = Leaf { filter: "f".into(), field: "f".into(), alternatives: alternatives.clone() };
-        let packed = Packed::of(Branch { leaves: vec![leaf], ..Branch::default() });
+        let packed = Branch { leaves: vec![leaf], ..Branch::default() }.pack();
         let Some(Item::Leaf(found)) = packed.asked().items().next() else { panic!("a leaf") };
         let accepted = alternatives.accepted();
         prop_assert!(accepted.equals.numbers().eq(found.accepted.equals.numbers()));
@@ -137,7 +145,7 @@ proptest! {
 fn what_most_conditions_are_is_not_dear() {
     let leaf =
         |tests: Vec<Test>| Leaf { filter: "f".into(), field: "f".into(), alternatives: Alternatives::new(tests) };
-    let is_dear = |tests| Packed::of(Branch { leaves: vec![leaf(tests)], ..Branch::default() }).dear.is_some();
+    let is_dear = |tests| Branch { leaves: vec![leaf(tests)], ..Branch::default() }.pack().dear.is_some();
     let text = |text: &str| Test::Equals(Literal::Text(text.into()));
     let range = || Test::Numeric(Bound::Excluded(Number::Integer(9)), Bound::Unbounded);
     assert!(!is_dear(vec![text("paid"), text("trial"), range(), Test::Exists(false)]));

@@ -26,7 +26,7 @@ use crate::{
         avro::MAX_VALUES,
         tape::{MAX_BYTES, Unusual},
     },
-    filter::{Number, Rule, alternatives::Scalar},
+    filter::{Number, Rule, literals::Scalar},
 };
 
 /// How data of one schema is read for one set of fields. Made once, run for each event.

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     codec::tape::{MAX_BYTES, Unusual},
-    filter::{MAX_FIELD_WEIGHT, Number, Rule, alternatives::Scalar},
+    filter::{MAX_FIELD_WEIGHT, Number, Rule, literals::Scalar},
 };
 
 /// What was found in one event. Used again for the next one.
