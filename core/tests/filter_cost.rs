@@ -145,6 +145,12 @@ fn the_worst_filters_on_the_largest_events() {
     // Many values.
     check("a value on many numbers", Costly, json!({"a": [100]}), &many_numbers);
     check("a value on some numbers", Answered, json!({"a": [100]}), &json!({"a": vec![7; 13_000]}));
+    let wide = |low: f64| json!({"numeric": [">", low, "<", low + 0.01]});
+    let wide = json!({"a": [0.1, 0.2, 0.3, 0.4, wide(0.51), wide(0.61), wide(0.71), wide(0.81)]});
+    check("a few long numbers and ranges on many numbers", Costly, wide.clone(), &many_numbers);
+    check("a few long numbers and ranges on some numbers", Answered, wide, &json!({"a": vec![7; 3_000]}));
+    let few_texts = json!({"a": ["bbbbbb", "cccccc", "dddddd", "eeeeee"]});
+    check("a few texts on some texts", Answered, few_texts, &json!({"a": vec!["aaaaaa"; 15_000]}));
     let values: Vec<usize> = (0..MAX_VALUES).map(|i| 100 + i).collect();
     check("all values on many numbers", Costly, json!({"a": values}), &many_numbers);
     let ranges = operators(&|i| json!({"numeric": ["=", 100 + i]}));

@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::{
-    Test, TextTest, TimeTest, coded,
+    Test, TextTest, TimeTest,
+    budget::COMPARISON,
+    coded,
     literals::{Gathered, Literals, Named, Scalar},
     number::{Number, Range},
     pattern::Tests,
@@ -216,6 +218,14 @@ impl<'a> Ranges<'a> {
 
     pub fn is_empty(self) -> bool {
         self.iter().next().is_none()
+    }
+
+    /// What [`Ranges::contain`] costs at most, in units: of coded ones each byte is gone through.
+    pub fn units(self) -> usize {
+        match self {
+            Ranges::Several(several) => COMPARISON * several.len(),
+            Ranges::Coded(coded) => 2 * coded.size(),
+        }
     }
 
     pub fn contain(self, number: &Number) -> bool {

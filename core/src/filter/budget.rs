@@ -23,6 +23,8 @@ pub const VALUE_WEIGHT: usize = 8;
 
 /// To go on to a condition, and to a value.
 pub(super) const STEP: usize = 10;
+/// To read a condition from where it is packed.
+pub(super) const ITEM: usize = 16;
 /// To read a number, beside its digits.
 pub(super) const NUMBER: usize = 18;
 /// To look a literal up in a set, beside its length.

@@ -31,6 +31,9 @@ const EXCLUDED: u32 = 2;
 
 /// Digits' base, and what marks one that others follow.
 const BASE: u128 = 64;
+const DIGIT_BITS: u32 = BASE.ilog2();
+/// So many digits fit into a word. No number has more than twice as many.
+const HALF: usize = 10;
 
 // === impl Reader ===
 
@@ -58,15 +61,20 @@ impl<'a> Reader<'a> {
     }
 
     fn wide(&mut self) -> u128 {
-        let mut value = 0;
-        for place in 0.. {
-            let digit = u128::from(self.cut(1).bytes().next().unwrap_or_default());
-            value |= (digit % BASE) << (place * BASE.ilog2()).min(u128::BITS - 1);
-            if digit < BASE {
+        let (mut low, mut high, mut read) = (0, 0, 0);
+        for (place, digit) in self.0.bytes().take(2 * HALF).enumerate() {
+            let (digit, more) = (u64::from(digit) % BASE as u64, u128::from(digit) >= BASE);
+            match place.checked_sub(HALF) {
+                None => low |= digit << (DIGIT_BITS * place as u32),
+                Some(place) => high |= digit << (DIGIT_BITS * place as u32),
+            }
+            read = place + 1;
+            if !more {
                 break;
             }
         }
-        value
+        self.0 = self.0.get(read..).unwrap_or_default();
+        u128::from(low) | u128::from(high) << (DIGIT_BITS * HALF as u32)
     }
 
     pub fn text(&mut self) -> &'a str {
@@ -92,9 +100,26 @@ impl<'a> Reader<'a> {
     }
 }
 
+impl Texts<'_> {
+    /// Bytes that are gone through to read all.
+    pub fn size(&self) -> usize {
+        self.0.0.len()
+    }
+}
+
 impl Numbers<'_> {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub fn size(&self) -> usize {
+        self.0.0.len()
+    }
+}
+
+impl Ranges<'_> {
+    pub fn size(&self) -> usize {
+        self.0.0.len()
     }
 }
 

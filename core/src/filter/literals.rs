@@ -2,7 +2,11 @@
 
 use std::{collections::HashSet, fmt};
 
-use super::{FixedState, Literal, Look, Number, coded};
+use super::{
+    FixedState, Literal, Look, Number,
+    budget::{COMPARED, COMPARISON, LOOK_UP},
+    coded,
+};
 
 /// A set of literals.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +69,8 @@ pub(super) enum Scalar<'a> {
 
 /// So many are compared one by one in less time than one is hashed.
 pub(super) const FEW: usize = 4;
+/// A few coded texts of more bytes than this take no longer to be told apart than so many, but for the comparing.
+const SHORT: usize = 12;
 /// How many literals of a set are shown.
 const MAX_SHOWN: usize = 10;
 
@@ -125,20 +131,24 @@ impl<'a> Named<'a> {
         }
     }
 
-    /// The longest of the texts, in bytes.
-    pub fn longest(self) -> usize {
-        match self {
-            Named::Set(set) => set.longest,
-            Named::Few(few) => few.texts.map(str::len).max().unwrap_or_default(),
-        }
-    }
-
-    /// How often a text is gone through at most.
-    pub fn rounds(self) -> usize {
-        match self {
-            Named::Set(Literals { texts: Texts::Few(few), .. }) => few.len(),
-            Named::Set(Literals { texts: Texts::Many(_), .. }) => 1,
-            Named::Few(few) => few.texts.count(),
+    /// What [`Named::contain`] costs at most, in units.
+    pub fn units(self, scalar: Scalar<'_>) -> usize {
+        match (scalar, self) {
+            (Scalar::Number(Some(_)), Named::Set(set)) if !set.numbers.is_empty() => LOOK_UP,
+            (Scalar::Number(Some(_)), Named::Few(few)) if !few.numbers.is_empty() => LOOK_UP + few.numbers.size(),
+            (Scalar::Text(text), Named::Set(set)) if text.len() <= set.longest => {
+                let rounds = match &set.texts {
+                    Texts::Few(few) => few.len(),
+                    Texts::Many(_) => 1,
+                };
+                LOOK_UP + text.len() / COMPARED * rounds
+            }
+            // A size is read for each text; of those of the same size the bytes are compared, which are not more than all bytes.
+            (Scalar::Text(_), Named::Few(few)) => {
+                let size = few.texts.size();
+                COMPARISON + 2 * size.min(SHORT) + size / COMPARED
+            }
+            _ => COMPARISON,
         }
     }
 

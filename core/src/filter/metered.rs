@@ -6,7 +6,7 @@
 use super::{
     Attribute, Budget, Clause, Datum, Look, TooCostly,
     alternatives::{Accepted, Composed, Excluded},
-    budget::{COMPARED, COMPARISON, LOOK_UP, STEP},
+    budget::{COMPARISON, ITEM, STEP},
     datum::{Of, Plain},
     literals::{Named, Scalar},
     packed::{Asked, Choice, Group, Item, OfAttribute},
@@ -36,6 +36,7 @@ fn field<'a, D: Datum<'a>>(object: Option<D>, name: &str, budget: &mut Budget) -
 impl Asked<'_> {
     fn hold_within<'a, D: Datum<'a>>(self, object: Option<D>, event: Option<&Event>, budget: &mut Budget) -> Answer {
         for item in self.items() {
+            budget.spend(ITEM)?;
             let holds = match item {
                 Item::Leaf(leaf) => {
                     let value = field(object, leaf.field, budget)?;
@@ -173,7 +174,7 @@ impl Accepted<'_> {
             return Ok(true);
         }
         if let Scalar::Number(Some(number)) = scalar {
-            budget.spend(COMPARISON * self.ranges.iter().count())?;
+            budget.spend(self.ranges.units())?;
             if self.ranges.contain(&number) {
                 return Ok(true);
             }
@@ -246,12 +247,7 @@ impl Excluded {
 
 impl Named<'_> {
     fn contain_within(self, scalar: Scalar<'_>, budget: &mut Budget) -> Answer {
-        let units = match scalar {
-            Scalar::Number(Some(_)) if self.has_numbers() => LOOK_UP,
-            Scalar::Text(text) if text.len() <= self.longest() => LOOK_UP + text.len() / COMPARED * self.rounds(),
-            _ => COMPARISON,
-        };
-        budget.spend(units)?;
+        budget.spend(self.units(scalar))?;
         Ok(self.contain(scalar))
     }
 }
