@@ -72,11 +72,6 @@ impl TextTest {
         }
     }
 
-    /// A byte of its text, where it has one.
-    pub(super) fn first(&self) -> u8 {
-        self.kind_and_text().and_then(|(_, text)| text.bytes().next()).unwrap_or_default()
-    }
-
     /// Of those that are made of one text.
     fn kind_and_text(&self) -> Option<(u8, &str)> {
         match self {

@@ -25,10 +25,15 @@
 //! the rows of a named value are written as a list of those that differ from `other`, where that is shorter. Where a column accepts few rows at all, only these are looked at: its value is the access
 //! predicate of its rows (Fabret et al., "Filtering algorithms and implementation for very fast publish/subscribe systems", 2001).
 
-use std::{ptr, sync::Arc};
+use std::{ptr, slice, sync::Arc};
 
+use prefetch_index::prefetch_index;
+use triomphe::ThinArc;
+
+#[cfg(test)]
+use super::body::BodyMut;
 use super::{
-    body::{Body, Column, Extra, HEAD, Head, NONE, Value},
+    body::{Body, Column, Extra, Head, NONE, Value},
     found::{Found, Source},
     many::{SOME_WORDS, Scratch},
     predicates::Predicates,
@@ -36,18 +41,18 @@ use super::{
 };
 use crate::filter::{Number, Rule, literals::Scalar};
 
-/// Immutable. All numbers are places in its own arrays.
+/// Immutable, and one piece of memory but for what is [`Apart`]: who looks at it waits for few lines, one behind another. All numbers are
+/// places in its own arrays.
+#[derive(Clone, Debug)]
+pub struct Block(ThinArc<Apart, u64>);
+
+/// What cannot be in the body of a block.
 #[derive(Debug)]
-pub struct Block {
+pub(super) struct Apart {
     /// By row, in the order of subscription ids. A rule with several clauses has several rows, one after another.
-    pub(super) rules: Box<[Arc<Rule>]>,
-    /// Columns; values of all of them, within a column in the order of tags, then texts; what is asked of other values than texts;
-    /// words: the team and the event type, each in whole words, of each column the rows that ask, and whatever refers here; lists: sets of
-    /// rows, as a length and so many rows, before them, with more than 64 rows, the sizes of each column's first two sets; texts that are
-    /// not short.
-    pub(super) body: Body,
+    pub rules: Box<[Arc<Rule>]>,
     /// Most columns have none.
-    pub(super) dear: Box<[Dear]>,
+    pub dear: Box<[Dear]>,
 }
 
 /// What few columns have.
@@ -86,41 +91,75 @@ const LINE: usize = 64;
 const FETCHED_LINES: usize = 8;
 /// Of so many columns with tests on texts the first tests are brought in.
 const FETCHED_DEAR: usize = 2;
-/// Values that are gone through one by one rather than searched.
-const FEW_VALUES: usize = 8;
+/// Tags that are gone through one by one rather than searched; values of one tag; bounds of numbers.
+const FEW_VALUES: usize = 16;
+const FEW_SAME: usize = 8;
+const FEW_BOUNDS: usize = 8;
 // === impl Block ===
 
 impl Block {
+    /// The body has columns; extras, what is asked of other values than texts; tags and values of all columns, within a column in the order
+    /// of tags, then texts; words: the team and the event type, each in whole words, of each column the rows that ask, and whatever refers
+    /// here; lists: sets of rows, as a length and so many rows, before them, with more than 64 rows, the sizes of each column's first two
+    /// sets; texts that are not short.
+    pub fn of(apart: Apart, body: &[u64]) -> Block {
+        Block(ThinArc::from_header_and_slice(apart, body))
+    }
+
+    #[inline]
+    pub(super) fn body(&self) -> Body<'_> {
+        Body::of(&self.0.slice)
+    }
+
+    #[inline]
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        &self.0.header.header.rules
+    }
+
+    pub(super) fn dear(&self) -> &[Dear] {
+        &self.0.header.header.dear
+    }
+
+    /// The very same.
+    pub fn is(&self, other: &Block) -> bool {
+        ptr::eq(&*self.0, &*other.0)
+    }
+
     pub fn is_of(&self, team: &str, event_type: Option<&str>) -> bool {
         let type_bytes = event_type.map_or(NONE, |event_type| event_type.len() as u32);
-        let head = self.body.head();
+        let head = self.body().head();
         if (head.team_bytes, head.type_bytes) != (team.len() as u32, type_bytes) {
             return false;
         }
         let key = packed(team).chain(packed(event_type.unwrap_or_default()));
-        self.body.words()[HEAD..].iter().zip(key).all(|(known, word)| *known == word)
+        self.body().words().iter().zip(key).all(|(known, word)| *known == word)
     }
 
-    /// Has what every event needs brought into the cache: all of it is waited for at once, not one after another.
+    /// Has what every event needs brought into the cache, without waiting for any of it.
     pub fn fetch(&self) {
-        let lines = self.body.lines(FETCHED_LINES).fold(0, |any, word| any ^ word);
-        let rules = self.rules.iter().step_by(LINE / size_of::<Arc<Rule>>()).take(FETCHED_LINES);
-        let rules = rules.fold(0, |any, rule| any ^ Arc::as_ptr(rule).addr());
-        let dear = self.dear.iter().filter_map(|dear| dear.predicates.as_ref()).take(FETCHED_DEAR);
-        let dear = dear.fold(0, |any, predicates| any ^ predicates.first());
-        std::hint::black_box((lines, rules, dear));
+        prefetch_index(slice::from_ref(&self.0.header), 0);
+        (0..FETCHED_LINES).for_each(|line| prefetch_index(&self.0.slice, line * LINE / size_of::<u64>()));
+    }
+
+    /// The same for what is apart.
+    pub fn fetch_apart(&self) {
+        let (rules, dear) = (self.rules(), self.dear());
+        let lines = rules.len().min(FETCHED_LINES * LINE / size_of::<Arc<Rule>>());
+        (0..lines).step_by(LINE / size_of::<Arc<Rule>>()).for_each(|rule| prefetch_index(rules, rule));
+        (0..dear.len().min(FETCHED_DEAR)).for_each(|column| prefetch_index(dear, column));
     }
 
     /// Of each row, how many rows of another block have smaller ids.
     pub fn ranks_in(&self, other: &Block) -> Arc<[u32]> {
-        let rank =
-            |rule: &Arc<Rule>| other.rules.partition_point(|known| known.subscription.id < rule.subscription.id) as u32;
-        self.rules.iter().map(rank).collect()
+        let rank = |rule: &Arc<Rule>| {
+            other.rules().partition_point(|known| known.subscription.id < rule.subscription.id) as u32
+        };
+        self.rules().iter().map(rank).collect()
     }
 
     /// The row of a rule that this block has given out, by where it stands.
     pub fn row_of(&self, rule: &Arc<Rule>) -> usize {
-        (ptr::from_ref(rule).addr() - self.rules.as_ptr().addr()) / size_of::<Arc<Rule>>()
+        (ptr::from_ref(rule).addr() - self.rules().as_ptr().addr()) / size_of::<Arc<Rule>>()
     }
 
     /// Adds the rules that match, each once, in the order of their ids. `dead` are rows that are there no longer; it may be
@@ -137,11 +176,11 @@ impl Block {
             2..=SOME_WORDS => return self.matching_some(dead, source, scratch, found),
             _ => return self.matching_many(dead, source, scratch, found),
         }
-        let mut candidates = u64::MAX >> (64 - self.rules.len().max(1) as u32);
+        let mut candidates = u64::MAX >> (64 - self.rules().len().max(1) as u32);
         candidates &= !dead.first().copied().unwrap_or(0);
         let mut unclear = 0;
-        let words = self.body.words();
-        for (column, asking) in self.body.columns().iter().zip(&words[self.body.head().asking as usize..]) {
+        let words = self.body().words();
+        for (column, asking) in self.body().columns().iter().zip(&words[self.body().head().asking as usize..]) {
             if candidates & asking == 0 {
                 continue;
             }
@@ -151,9 +190,9 @@ impl Block {
             };
             candidates &= match source.find(column.field, &mut scratch.many) {
                 Found::Missing => absent,
-                Found::One(scalar) => self.word(column, (candidates, other), scalar, &mut scratch.hits),
+                Found::One(scalar) => self.word(column, (candidates, other), scalar, &mut scratch.sets.hits),
                 Found::Many => {
-                    let (hits, rows) = (&mut scratch.hits, (candidates, other));
+                    let (hits, rows) = (&mut scratch.sets.hits, (candidates, other));
                     let any = scratch.many.iter().fold(0, |any, scalar| any | self.word(column, rows, *scalar, hits));
                     scratch.many.clear();
                     any
@@ -172,11 +211,11 @@ impl Block {
 
     /// The rows that accept a value, of at most 64, as far as they are candidates.
     fn word(&self, column: &Column, (candidates, other): (u64, u64), scalar: Scalar<'_>, hits: &mut Vec<u32>) -> u64 {
-        let words = self.body.words();
+        let words = self.body().words();
         let extra = self.extra(column);
         let literal = match scalar {
             Scalar::Text(text) => {
-                let named = self.value(column, text).map_or(other, |value| value.rows);
+                let named = self.value(column, text).map_or(other, |value| value.rows.get());
                 let Some(predicates) = self.predicates(extra) else { return named };
                 let word = |handle: u32| if handle == NONE { 0 } else { words[handle as usize] };
                 predicates.hold(text, hits, |adds, takes| (word(adds) | word(takes)) & candidates != 0);
@@ -201,37 +240,40 @@ impl Block {
 
     #[inline]
     pub(super) fn extra(&self, column: &Column) -> Option<&Extra> {
-        if column.extra == NONE { None } else { self.body.extras().get(column.extra as usize) }
+        if column.extra == NONE { None } else { self.body().extras().get(column.extra as usize) }
     }
 
     pub(super) fn predicates(&self, extra: Option<&Extra>) -> Option<&Predicates> {
-        self.dear.get(extra?.dear as usize)?.predicates.as_ref()
+        self.dear().get(extra?.dear as usize)?.predicates.as_ref()
     }
 
     pub(super) fn wide(&self, extra: &Extra) -> Option<&Wide> {
-        self.dear.get(extra.dear as usize)?.wide.as_deref()
+        self.dear().get(extra.dear as usize)?.wide.as_deref()
     }
 
     /// The entry of a text, if some row names it.
     pub(super) fn value(&self, column: &Column, text: &str) -> Option<&Value> {
-        let values = &self.body.values()[column.values as usize..][..column.count as usize];
-        if values.is_empty() {
+        let body = self.body();
+        let first = column.values as usize;
+        let tags = &body.tags()[first..][..column.count as usize];
+        if tags.is_empty() {
             return None;
         }
         let word = Word::of(text.as_bytes());
-        let start = if values.len() <= FEW_VALUES {
-            values.iter().position(|value| value.word.tag == word.tag)?
+        let start = if tags.len() <= FEW_VALUES {
+            // Nothing is decided at each, since nobody can foretell it.
+            tags.iter().map(|tag| u32::from(*tag < word.tag)).sum::<u32>() as usize
         } else {
-            lower_bound(values, word.tag)
+            lower_bound(tags, word.tag)
         };
-        let order = |value: &Value| match value.word.is_long() {
-            false => value.word.cmp_short(word),
-            true => value.word.long_in(self.body.texts()).cmp(text.as_bytes()),
+        let same = tags[start..].iter().take_while(|tag| **tag == word.tag).count();
+        let same = &body.values()[first + start..][..same];
+        let order = |value: &Value| match word.is_long() {
+            false => Word::cmp_short(value.bytes, word.bytes),
+            true => Word::long_in(value.bytes, body.texts()).cmp(text.as_bytes()),
         };
-        let same = values[start..].iter().take_while(|value| value.word.tag == word.tag).count();
-        let same = &values[start..start + same];
         // Nearly always one. Where somebody made many of the same hash, they stand in order.
-        if same.len() <= FEW_VALUES {
+        if same.len() <= FEW_SAME {
             return same.iter().find(|value| order(value).is_eq());
         }
         same.binary_search_by(order).ok().map(|at| &same[at])
@@ -246,10 +288,10 @@ impl Block {
         found: &mut Vec<&'i Arc<Rule>>,
     ) {
         let begin = found.len();
-        let verified = self.set(self.body.head().verified);
-        let repeats = self.set(self.body.head().repeats);
+        let verified = self.set(self.body().head().verified);
+        let repeats = self.set(self.body().head().repeats);
         found.reserve(candidates.iter().map(|word| word.count_ones() as usize).sum());
-        for (place, (word, rules)) in candidates.iter().zip(self.rules.chunks(64)).enumerate() {
+        for (place, (word, rules)) in candidates.iter().zip(self.rules().chunks(64)).enumerate() {
             let of = |set: &[u64]| set.get(place).copied().unwrap_or(0);
             let verify = of(verified) | of(unclear);
             if word & (verify | of(repeats)) == 0 {
@@ -268,7 +310,7 @@ impl Block {
 
     /// A set of the block.
     pub(super) fn set(&self, place: u32) -> &[u64] {
-        if place == NONE { &[] } else { &self.body.words()[place as usize..][..self.width()] }
+        if place == NONE { &[] } else { &self.body().words()[place as usize..][..self.width()] }
     }
 
     /// Team and event type.
@@ -277,31 +319,32 @@ impl Block {
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).take(bytes as usize).collect();
             String::from_utf8_lossy(&bytes).into_owned()
         };
-        let Head { team_bytes, type_bytes, .. } = *self.body.head();
-        let (team, rest) = self.body.words()[HEAD..].split_at(team_bytes.div_ceil(8) as usize);
+        let Head { team_bytes, type_bytes, .. } = *self.body().head();
+        let (team, rest) = self.body().words().split_at(team_bytes.div_ceil(8) as usize);
         (text(team, team_bytes), (type_bytes != NONE).then(|| text(rest, type_bytes)))
     }
 
     /// How many rows must be verified.
     pub(super) fn verified(&self) -> usize {
-        self.set(self.body.head().verified).iter().map(|word| word.count_ones() as usize).sum()
+        self.set(self.body().head().verified).iter().map(|word| word.count_ones() as usize).sum()
     }
 
     /// Words a set of rows takes.
     pub(super) fn width(&self) -> usize {
-        self.rules.len().div_ceil(64)
+        self.rules().len().div_ceil(64)
     }
 }
 
-/// The rules of these bits. Bits cannot be foretold, so nothing is decided at each of them: there are so many, and each is written.
+/// The rules of these bits. Bits cannot be foretold, so nothing is decided at each of them: there are so many, and each is written. Whoever
+/// is given a rule looks at it, so it is on its way then.
 #[inline]
 fn give_out<'i>(mut bits: u64, rules: &'i [Arc<Rule>], found: &mut Vec<&'i Arc<Rule>>) {
-    let begin = found.len();
-    found.resize(begin + bits.count_ones() as usize, &rules[0]);
-    for given in &mut found[begin..] {
-        *given = &rules[bits.trailing_zeros() as usize];
+    found.extend((0..bits.count_ones()).map(|_| {
+        let rule = &rules[bits.trailing_zeros() as usize];
         bits &= bits.wrapping_sub(1);
-    }
+        prefetch_index(slice::from_ref(&**rule), 0);
+        rule
+    }));
 }
 
 /// Rows of one rule stand side by side, so it is the last one if it is there.
@@ -331,7 +374,7 @@ impl Extra {
         }
         let keys = &words[self.keys as usize..][..self.bounds as usize];
         let key = whole_key(number);
-        Some(if keys.len() <= FEW_VALUES {
+        Some(if keys.len() <= FEW_BOUNDS {
             keys.iter().filter(|bound| **bound as i64 <= key).count()
         } else {
             keys.partition_point(|bound| *bound as i64 <= key)
@@ -363,11 +406,23 @@ pub(super) fn packed(text: &str) -> impl Iterator<Item = u64> {
 }
 
 /// The first of at least this tag. Hashes are spread evenly, so the search begins near to where it should end.
-fn lower_bound(values: &[Value], tag: u32) -> usize {
-    let guess = ((u64::from(tag) * values.len() as u64) >> 32) as usize;
-    let reach = 8 + values.len().isqrt();
-    let (low, high) = (guess.saturating_sub(reach), (guess + reach).min(values.len()));
-    let within = (low == 0 || values[low - 1].word.tag < tag) && (high == values.len() || values[high].word.tag >= tag);
-    let (low, high) = if within { (low, high) } else { (0, values.len()) };
-    low + values[low..high].partition_point(|value| value.word.tag < tag)
+fn lower_bound(tags: &[u32], tag: u32) -> usize {
+    let guess = ((u64::from(tag) * tags.len() as u64) >> 32) as usize;
+    let reach = 8 + tags.len().isqrt();
+    let (low, high) = (guess.saturating_sub(reach), (guess + reach).min(tags.len()));
+    let within = (low == 0 || tags[low - 1] < tag) && (high == tags.len() || tags[high] >= tag);
+    let (low, high) = if within { (low, high) } else { (0, tags.len()) };
+    low + tags[low..high].partition_point(|known| *known < tag)
+}
+
+/// To be spoilt, by who alone has it.
+#[cfg(test)]
+impl Block {
+    pub fn spoil_body<T>(&mut self, spoil: impl FnOnce(BodyMut<'_>) -> T) -> T {
+        self.0.with_arc_mut(|all| spoil(BodyMut(triomphe::Arc::get_mut(all).expect("alone").slice_mut())))
+    }
+
+    pub fn spoil_apart<T>(&mut self, spoil: impl FnOnce(&mut Apart) -> T) -> T {
+        self.0.with_arc_mut(|all| spoil(triomphe::Arc::get_mut(all).expect("alone").header_mut()))
+    }
 }

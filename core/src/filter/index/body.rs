@@ -1,19 +1,21 @@
 //! What a block is made of, one array after another in one piece of memory: there are as many blocks as partitions, and each piece of
 //! memory of its own costs a pointer, a length, what the allocator rounds up, and an event another page to be looked for.
+//!
+//! What every event needs stands in front, what it needs of the values that it has stands behind.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
+#[cfg(doc)]
 use super::word::Word;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, native_endian::U64};
 
-/// In whole words: the words of the block, which begin with its [`Head`], and behind them columns, extras, values, lists, texts.
-#[derive(Debug)]
-pub(super) struct Body(Box<[u64]>);
+/// In whole words: its [`Head`], and behind it columns, extras, tags, words, values, lists, texts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Body<'b>(&'b [u64]);
 
 /// What is said of the whole block.
 #[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(super) struct Head {
-    /// Where the arrays behind the words begin.
+    /// Where the arrays begin.
     starts: [u32; ARRAYS],
     pub team_bytes: u32,
     /// [`NONE`]: of any type.
@@ -31,7 +33,7 @@ pub(super) struct Head {
 #[repr(C)]
 pub(super) struct Column {
     pub field: u32,
-    /// Where its values begin, and how many there are.
+    /// Where its tags and values begin, and how many there are.
     pub values: u32,
     pub count: u32,
     /// Answers other than texts; [`NONE`] where no row distinguishes them.
@@ -41,12 +43,14 @@ pub(super) struct Column {
     pub sets: u32,
 }
 
+/// A text that rows name, without the tag that it stands under: of most values of an event nobody names, the tags tell that.
 #[derive(Debug, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 pub(super) struct Value {
-    pub word: Word,
+    /// Of its [`Word`].
+    pub bytes: [u32; 3],
     /// Up to 64 rows: those that accept it. Beyond: a handle of those that differ from `other`, or, if dense, of those that accept it.
-    pub rows: u64,
+    pub rows: U64,
 }
 
 /// Answers of a column other than texts.
@@ -67,10 +71,10 @@ pub(super) struct Extra {
 
 /// What a body is made of.
 pub(super) struct Arrays<'a> {
-    /// The first [`HEAD`] are taken for the head.
-    pub words: &'a [u64],
     pub columns: &'a [Column],
     pub extras: &'a [Extra],
+    pub tags: &'a [u32],
+    pub words: &'a [u64],
     pub values: &'a [Value],
     pub lists: &'a [u32],
     pub texts: &'a [u8],
@@ -78,10 +82,8 @@ pub(super) struct Arrays<'a> {
 
 /// No place.
 pub(super) const NONE: u32 = u32::MAX;
-/// Words that the head takes.
-pub(super) const HEAD: usize = size_of::<Head>() / WORD;
-/// Arrays behind the words.
-const ARRAYS: usize = 5;
+/// Arrays behind the head.
+const ARRAYS: usize = 7;
 
 /// What can be there as bytes.
 pub(super) trait Plain: FromBytes + IntoBytes + Immutable {}
@@ -90,15 +92,24 @@ impl<T: FromBytes + IntoBytes + Immutable> Plain for T {}
 
 const WORD: usize = size_of::<u64>();
 
-// === impl Body ===
+// === impl Arrays ===
 
-impl Body {
-    pub fn of(head: Head, arrays: Arrays<'_>) -> Body {
-        let Arrays { words, columns, extras, values, lists, texts } = arrays;
-        let arrays = [columns.as_bytes(), extras.as_bytes(), values.as_bytes(), lists.as_bytes(), texts];
-        let behind: usize = arrays.iter().map(|bytes| bytes.len().div_ceil(WORD)).sum();
-        let mut all = Vec::with_capacity(words.len() + behind);
-        all.extend_from_slice(words);
+impl Arrays<'_> {
+    /// The body that is made of them.
+    pub fn put_together(self, head: Head) -> Vec<u64> {
+        let Arrays { columns, extras, tags, words, values, lists, texts } = self;
+        let arrays: [&[u8]; ARRAYS] = [
+            columns.as_bytes(),
+            extras.as_bytes(),
+            tags.as_bytes(),
+            words.as_bytes(),
+            values.as_bytes(),
+            lists.as_bytes(),
+            texts,
+        ];
+        let head_words = size_of::<Head>() / WORD;
+        let mut all = Vec::with_capacity(arrays.iter().fold(head_words, |sum, bytes| sum + bytes.len().div_ceil(WORD)));
+        all.resize(head_words, 0);
         let mut starts = [0; ARRAYS];
         for (start, bytes) in starts.iter_mut().zip(arrays) {
             *start = all.len() as u32;
@@ -111,58 +122,69 @@ impl Body {
             }
         }
         let head = Head { starts, ..head };
-        all[..HEAD].as_mut_bytes().copy_from_slice(head.as_bytes());
-        Body(all.into())
+        all[..head_words].as_mut_bytes().copy_from_slice(head.as_bytes());
+        all
+    }
+}
+
+// === impl Body ===
+
+impl<'b> Body<'b> {
+    /// Of what [`Arrays::put_together`] has made.
+    #[inline]
+    pub fn of(all: &'b [u64]) -> Body<'b> {
+        Body(all)
     }
 
     #[inline]
-    pub fn head(&self) -> &Head {
+    pub fn head(self) -> &'b Head {
         // Of words that are always there.
         Head::ref_from_prefix(self.0.as_bytes()).map_or(&Head::NONE, |(head, _)| head)
     }
 
-    /// These begin where everything does, so that their places are places of everything.
     #[inline]
-    pub fn words(&self) -> &[u64] {
-        &self.0[..self.head().starts[0] as usize]
-    }
-
-    #[inline]
-    pub fn columns(&self) -> &[Column] {
+    pub fn columns(self) -> &'b [Column] {
         self.array(0)
     }
 
     #[inline]
-    pub fn extras(&self) -> &[Extra] {
+    pub fn extras(self) -> &'b [Extra] {
         self.array(1)
     }
 
+    /// Of each value the [`Word::tag`].
     #[inline]
-    pub fn values(&self) -> &[Value] {
+    pub fn tags(self) -> &'b [u32] {
         self.array(2)
     }
 
     #[inline]
-    pub fn lists(&self) -> &[u32] {
-        self.array(3)
+    pub fn words(self) -> &'b [u64] {
+        let Head { starts, .. } = self.head();
+        &self.0[starts[3] as usize..starts[4] as usize]
     }
 
     #[inline]
-    pub fn texts(&self) -> &[u8] {
+    pub fn values(self) -> &'b [Value] {
         self.array(4)
     }
 
-    /// A word of each cache line, as far as so many lines go.
-    pub fn lines(&self, most: usize) -> impl Iterator<Item = u64> {
-        self.0.iter().step_by(64 / WORD).take(most).copied()
+    #[inline]
+    pub fn lists(self) -> &'b [u32] {
+        self.array(5)
     }
 
     #[inline]
-    fn array<T: Plain>(&self, place: usize) -> &[T] {
+    pub fn texts(self) -> &'b [u8] {
+        self.array(6)
+    }
+
+    #[inline]
+    fn array<T: Plain>(self, place: usize) -> &'b [T] {
         let starts = &self.head().starts;
         let end = starts.get(place + 1).map_or(self.0.len(), |end| *end as usize);
         let bytes = self.0[starts[place] as usize..end].as_bytes();
-        // Zeros behind them are fewer bytes than one takes, but for those of lists and texts.
+        // Zeros behind them are fewer bytes than one takes, but for those of tags, lists and texts.
         <[T]>::ref_from_prefix_with_elems(bytes, bytes.len() / size_of::<T>()).map_or(&[], |(array, _)| array)
     }
 }
@@ -179,38 +201,46 @@ impl Head {
     }
 }
 
+/// To be spoilt.
 #[cfg(test)]
-impl Body {
-    pub fn head_mut(&mut self) -> &mut Head {
+pub(super) struct BodyMut<'b>(pub &'b mut [u64]);
+
+#[cfg(test)]
+impl BodyMut<'_> {
+    pub fn head(&mut self) -> &mut Head {
         Head::mut_from_prefix(self.0.as_mut_bytes()).expect("a head").0
     }
 
-    pub fn words_mut(&mut self) -> &mut [u64] {
-        let end = self.head().starts[0] as usize;
-        &mut self.0[..end]
+    pub fn columns(&mut self) -> &mut [Column] {
+        self.array(0)
     }
 
-    pub fn columns_mut(&mut self) -> &mut [Column] {
-        self.array_mut(0)
+    pub fn extras(&mut self) -> &mut [Extra] {
+        self.array(1)
     }
 
-    pub fn extras_mut(&mut self) -> &mut [Extra] {
-        self.array_mut(1)
+    pub fn tags(&mut self) -> &mut [u32] {
+        self.array(2)
     }
 
-    pub fn values_mut(&mut self) -> &mut [Value] {
-        self.array_mut(2)
+    pub fn words(&mut self) -> &mut [u64] {
+        let starts = self.head().starts;
+        &mut self.0[starts[3] as usize..starts[4] as usize]
     }
 
-    pub fn lists_mut(&mut self) -> &mut [u32] {
-        self.array_mut(3)
+    pub fn values(&mut self) -> &mut [Value] {
+        self.array(4)
     }
 
-    pub fn texts_mut(&mut self) -> &mut [u8] {
-        self.array_mut(4)
+    pub fn lists(&mut self) -> &mut [u32] {
+        self.array(5)
     }
 
-    fn array_mut<T: Plain>(&mut self, place: usize) -> &mut [T] {
+    pub fn texts(&mut self) -> &mut [u8] {
+        self.array(6)
+    }
+
+    fn array<T: Plain>(&mut self, place: usize) -> &mut [T] {
         let starts = self.head().starts;
         let end = starts.get(place + 1).map_or(self.0.len(), |end| *end as usize);
         let bytes = self.0[starts[place] as usize..end].as_mut_bytes();

@@ -6,8 +6,8 @@
 use std::{cmp::Reverse, iter, ops::Bound, sync::Arc};
 
 use super::{
-    block::{ABSENT, Block, DENSE, Dear, Edge, MAX_WHOLE, OTHER, Wide, packed, whole_key},
-    body::{Arrays, Body, Column, Extra, HEAD, Head, NONE, Value},
+    block::{ABSENT, Apart, Block, DENSE, Dear, Edge, MAX_WHOLE, OTHER, Wide, packed, whole_key},
+    body::{Arrays, Column, Extra, Head, NONE, Value},
     fields::Fields,
     predicates::{Predicate, Predicates},
     row::Row,
@@ -38,6 +38,7 @@ struct Builder {
     /// Of the column in hand, the rows that accept a value that is not named, and those that accept none.
     sets: [Vec<u64>; 2],
     columns: Vec<Column>,
+    tags: Vec<u32>,
     values: Vec<Value>,
     words: Vec<u64>,
     lists: Vec<u32>,
@@ -80,21 +81,17 @@ impl Block {
         fields.retain(builder.columns.iter().map(|column| column.field));
         let type_bytes = event_type.map(str::len);
         let head = Head::new(team.len(), type_bytes, builder.asking, verified, repeats);
-        Block {
-            rules: rows.iter().map(|row| row.rule.clone()).collect(),
-            body: Body::of(
-                head,
-                Arrays {
-                    words: &builder.words,
-                    columns: &builder.columns,
-                    extras: &builder.extras,
-                    values: &builder.values,
-                    lists: &builder.lists,
-                    texts: &builder.texts,
-                },
-            ),
-            dear: builder.dear.into(),
-        }
+        let arrays = Arrays {
+            columns: &builder.columns,
+            extras: &builder.extras,
+            tags: &builder.tags,
+            words: &builder.words,
+            values: &builder.values,
+            lists: &builder.lists,
+            texts: &builder.texts,
+        };
+        let rules = rows.iter().map(|row| row.rule.clone()).collect();
+        Block::of(Apart { rules, dear: builder.dear.into() }, &arrays.put_together(head))
     }
 }
 
@@ -154,8 +151,7 @@ fn walk<'c>(asked: Asked<'c>, path: &mut Vec<&'c str>, show: &mut impl FnMut(&[&
 impl Builder {
     fn new(team: &str, event_type: Option<&str>, rows: usize, columns: usize) -> Builder {
         let width = rows.div_ceil(64);
-        let mut words: Vec<u64> =
-            iter::repeat_n(0, HEAD).chain(packed(team)).chain(packed(event_type.unwrap_or_default())).collect();
+        let mut words: Vec<u64> = packed(team).chain(packed(event_type.unwrap_or_default())).collect();
         let asking = words.len();
         words.resize(asking + columns * width, 0);
         Builder {
@@ -164,6 +160,7 @@ impl Builder {
             asking,
             sets: Default::default(),
             columns: Vec::with_capacity(columns),
+            tags: Vec::with_capacity(4 * rows),
             values: Vec::with_capacity(4 * rows),
             words,
             lists: if width > 1 { vec![0; 2 * columns] } else { Vec::new() },
@@ -250,13 +247,14 @@ impl Builder {
             if differing.is_empty() {
                 continue;
             }
-            let rows = self.differing(&differing);
-            let mut value = Value { word, rows };
+            let rows = self.differing(&differing).into();
+            let mut bytes = word.bytes;
             if word.is_long() {
-                value.word = Word::long(text.as_bytes(), self.texts.len() as u32);
+                bytes = Word::long(text.as_bytes(), self.texts.len() as u32).bytes;
                 self.texts.extend_from_slice(text.as_bytes());
             }
-            self.values.push(value);
+            self.tags.push(word.tag);
+            self.values.push(Value { bytes, rows });
         }
     }
 

@@ -17,10 +17,17 @@ use crate::filter::{Rule, literals::Scalar};
 #[derive(Debug, Default)]
 pub struct Scratch<'i, 'a> {
     pub(super) many: Vec<Scalar<'a>>,
-    pub(super) hits: Vec<u32>,
     /// Rows that a predicate adds or, if true, takes away.
     held: Vec<(Rows<'i>, bool)>,
     answers: Vec<Answer<'i>>,
+    /// In a place of its own: a scratch is moved for every event.
+    pub(super) sets: Box<Sets>,
+}
+
+/// What of a [`Scratch`] is of no event.
+#[derive(Debug, Default)]
+pub(super) struct Sets {
+    pub hits: Vec<u32>,
     /// By column, where its answers end.
     ends: Vec<usize>,
     candidates: Vec<u64>,
@@ -29,13 +36,16 @@ pub struct Scratch<'i, 'a> {
     accepted: Vec<u64>,
     one: Vec<u64>,
     list: Vec<u32>,
-    /// Of a partition in layers, what was found, by what orders it.
-    pub(super) ordered: Vec<(u64, &'i Arc<Rule>)>,
 }
 
 /// The room of a [`Scratch`] between two events.
 #[derive(Debug, Default)]
-pub struct Room(Scratch<'static, 'static>);
+pub struct Room {
+    many: Vec<Scalar<'static>>,
+    held: Vec<(Rows<'static>, bool)>,
+    answers: Vec<Answer<'static>>,
+    sets: Option<Box<Sets>>,
+}
 
 /// A set of rows.
 #[derive(Clone, Copy, Debug)]
@@ -76,20 +86,20 @@ impl Block {
         found: &mut Vec<&'i Arc<Rule>>,
     ) {
         self.all_but(dead, scratch);
-        for place in 0..self.body.columns().len() {
+        for place in 0..self.body().columns().len() {
             let asking = self.asking(place);
-            if scratch.candidates.iter().zip(asking).all(|(candidates, asking)| candidates & asking == 0) {
+            if scratch.sets.candidates.iter().zip(asking).all(|(candidates, asking)| candidates & asking == 0) {
                 continue;
             }
             scratch.answers.clear();
             scratch.held.clear();
             let could = self.answer(place, source, scratch);
             self.narrow(scratch, 0..scratch.answers.len());
-            if !could || scratch.candidates.iter().all(|word| *word == 0) {
+            if !could || scratch.sets.candidates.iter().all(|word| *word == 0) {
                 return;
             }
         }
-        self.emit(&scratch.candidates, &scratch.unclear, source, found);
+        self.emit(&scratch.sets.candidates, &scratch.sets.unclear, source, found);
     }
 
     /// All columns first: one of them may accept so few rows that only these need to be looked at.
@@ -103,40 +113,41 @@ impl Block {
         self.all_but(dead, scratch);
         scratch.answers.clear();
         scratch.held.clear();
-        scratch.ends.clear();
-        for place in 0..self.body.columns().len() {
+        scratch.sets.ends.clear();
+        for place in 0..self.body().columns().len() {
             if !self.answer(place, source, scratch) {
                 return;
             }
-            scratch.ends.push(scratch.answers.len());
+            scratch.sets.ends.push(scratch.answers.len());
         }
         if let Some(driver) = self.driver(scratch) {
             return self.matching_few(driver, source, scratch, found);
         }
         let mut start = 0;
-        for place in 0..self.body.columns().len() {
-            let end = scratch.ends[place];
+        for place in 0..self.body().columns().len() {
+            let end = scratch.sets.ends[place];
             self.narrow(scratch, start..end);
             start = end;
         }
-        self.emit(&scratch.candidates, &scratch.unclear, source, found);
+        self.emit(&scratch.sets.candidates, &scratch.sets.unclear, source, found);
     }
 
     /// All rows that are there are candidates.
     fn all_but(&self, dead: &[u64], scratch: &mut Scratch<'_, '_>) {
-        let Scratch { candidates, unclear, .. } = scratch;
+        let Sets { candidates, unclear, .. } = &mut *scratch.sets;
         unclear.clear();
         candidates.clear();
         candidates.resize(self.width(), u64::MAX);
-        if let Some(last) = candidates.last_mut().filter(|_| !self.rules.len().is_multiple_of(64)) {
-            *last = u64::MAX >> (64 - self.rules.len() % 64);
+        if let Some(last) = candidates.last_mut().filter(|_| !self.rules().len().is_multiple_of(64)) {
+            *last = u64::MAX >> (64 - self.rules().len() % 64);
         }
         candidates.iter_mut().zip(dead).for_each(|(candidates, dead)| *candidates &= !dead);
     }
 
     /// Takes those away that none of these answers accepts. No answer says nothing.
     fn narrow(&self, scratch: &mut Scratch<'_, '_>, answers: Range<usize>) {
-        let Scratch { held, answers: all, candidates, accepted, one, list, .. } = scratch;
+        let Scratch { held, answers: all, sets, .. } = scratch;
+        let Sets { candidates, accepted, one, list, .. } = &mut **sets;
         match &all[answers] {
             [] => {}
             [alone] if alone.first_hit == alone.last_hit && alone.sorted => narrow(candidates, alone, list),
@@ -154,12 +165,12 @@ impl Block {
 
     /// Adds what the event answers in a column. False if no row accepts it.
     fn answer<'i, 'a>(&'i self, place: usize, source: &mut impl Source<'a>, scratch: &mut Scratch<'i, 'a>) -> bool {
-        let column = &self.body.columns()[place];
+        let column = &self.body().columns()[place];
         let set = |set: usize| Answer {
             words: self.rows_at(column.sets as usize + set * self.width()),
             flips: &[],
             sorted: true,
-            size: Some(self.body.lists()[2 * place + set]),
+            size: Some(self.body().lists()[2 * place + set]),
             first_hit: 0,
             last_hit: 0,
         };
@@ -188,20 +199,20 @@ impl Block {
                 scratch.many = many;
             }
             Found::Unclear => {
-                scratch.unclear.resize(self.width(), 0);
+                scratch.sets.unclear.resize(self.width(), 0);
                 let asking = self.asking(place);
-                scratch.unclear.iter_mut().zip(asking).for_each(|(unclear, asking)| *unclear |= asking);
+                scratch.sets.unclear.iter_mut().zip(asking).for_each(|(unclear, asking)| *unclear |= asking);
             }
         }
         true
     }
 
     fn asking(&self, place: usize) -> &[u64] {
-        self.rows_at(self.body.head().asking as usize + place * self.width())
+        self.rows_at(self.body().head().asking as usize + place * self.width())
     }
 
     fn rows_at(&self, place: usize) -> &[u64] {
-        &self.body.words()[place..][..self.width()]
+        &self.body().words()[place..][..self.width()]
     }
 
     fn answer_of<'i>(
@@ -213,20 +224,20 @@ impl Block {
     ) -> Answer<'i> {
         let width = self.width();
         let extra = self.extra(column);
-        let dense = |at: u32| Answer { words: &self.body.words()[at as usize..][..width], size: None, ..other };
+        let dense = |at: u32| Answer { words: &self.body().words()[at as usize..][..width], size: None, ..other };
         let literal = match scalar {
             Scalar::Text(text) => {
                 let mut answer = match self.value(column, text) {
                     None => other,
-                    Some(value) => match self.rows(value.rows as u32) {
+                    Some(value) => match self.rows(value.rows.get() as u32) {
                         Rows::Words(words) => Answer { words, size: None, ..other },
                         Rows::List(flips) => Answer { flips, ..other },
                     },
                 };
                 if let Some(predicates) = self.predicates(extra) {
-                    predicates.hold(text, &mut scratch.hits, |_, _| true);
+                    predicates.hold(text, &mut scratch.sets.hits, |_, _| true);
                     answer.first_hit = scratch.held.len() as u32;
-                    for (adds, takes) in scratch.hits.drain(..).map(|hit| predicates.rows(hit)) {
+                    for (adds, takes) in scratch.sets.hits.drain(..).map(|hit| predicates.rows(hit)) {
                         scratch.held.extend((adds != NONE).then(|| (self.rows(adds), false)));
                         scratch.held.extend((takes != NONE).then(|| (self.rows(takes), true)));
                     }
@@ -236,7 +247,7 @@ impl Block {
             }
             Scalar::Number(number) => {
                 let interval = extra.zip(number).and_then(|(extra, number)| {
-                    let at = extra.interval(self.body.words(), self.wide(extra), &number)?;
+                    let at = extra.interval(self.body().words(), self.wide(extra), &number)?;
                     let wide = self.wide(extra).filter(|wide| wide.every > 1);
                     let Some(wide) = wide else { return Some(dense(extra.intervals + (at * width) as u32)) };
                     let every = wide.every as usize;
@@ -255,9 +266,9 @@ impl Block {
     fn rows(&self, handle: u32) -> Rows<'_> {
         let at = (handle & !DENSE) as usize;
         if handle & DENSE != 0 {
-            Rows::Words(&self.body.words()[at..][..self.width()])
+            Rows::Words(&self.body().words()[at..][..self.width()])
         } else {
-            Rows::List(&self.body.lists()[at + 1..][..self.body.lists()[at] as usize])
+            Rows::List(&self.body().lists()[at + 1..][..self.body().lists()[at] as usize])
         }
     }
 
@@ -265,7 +276,7 @@ impl Block {
     fn driver(&self, scratch: &Scratch<'_, '_>) -> Option<usize> {
         let mut best: Option<(usize, usize)> = None;
         let mut start = 0;
-        for (place, end) in scratch.ends.iter().enumerate() {
+        for (place, end) in scratch.sets.ends.iter().enumerate() {
             let answers = &scratch.answers[start..*end];
             start = *end;
             let listed = |answer: &Answer<'_>| answer.size == Some(0) && answer.first_hit == answer.last_hit;
@@ -287,7 +298,8 @@ impl Block {
         scratch: &mut Scratch<'i, 'a>,
         found: &mut Vec<&'i Arc<Rule>>,
     ) {
-        let Scratch { held, answers, ends, candidates, unclear, list, .. } = scratch;
+        let Scratch { held, answers, sets, .. } = scratch;
+        let Sets { ends, candidates, unclear, list, .. } = &mut **sets;
         let of = |place: usize| {
             let start = place.checked_sub(1).map_or(0, |before| ends[before]);
             &answers[start..ends[place]]
@@ -297,7 +309,7 @@ impl Block {
         list.sort_unstable();
         list.dedup();
         let begin = found.len();
-        let verified = self.set(self.body.head().verified);
+        let verified = self.set(self.body().head().verified);
         for row in list.iter().copied() {
             let accepted = |place: usize| {
                 let answers = of(place);
@@ -305,7 +317,7 @@ impl Block {
             };
             if bit(candidates, row) && (0..ends.len()).all(accepted) {
                 let verify = bit(unclear, row) || bit(verified, row);
-                verify_row(&self.rules[row as usize], verify, begin, source, found);
+                verify_row(&self.rules()[row as usize], verify, begin, source, found);
             }
         }
     }
@@ -373,30 +385,28 @@ impl Rows<'_> {
 }
 
 // === impl Room ===
+
 impl Room {
     pub fn lend<'i, 'a>(&mut self) -> Scratch<'i, 'a> {
-        mem::take(&mut self.0).emptied()
+        let Room { many, held, answers, sets } = self;
+        let sets = sets.take().unwrap_or_default();
+        Scratch { many: emptied(many), held: emptied(held), answers: emptied(answers), sets }
     }
 
     pub fn of(scratch: Scratch<'_, '_>) -> Room {
-        Room(scratch.emptied())
-    }
-}
-
-// === impl Scratch ===
-
-impl Scratch<'_, '_> {
-    fn emptied<'i, 'a>(self) -> Scratch<'i, 'a> {
-        let Scratch { many, hits, held, answers, ends, candidates, unclear, accepted, one, list, ordered } = self;
-        let (many, held, answers, ordered) = (emptied(many), emptied(held), emptied(answers), emptied(ordered));
-        Scratch { many, hits, held, answers, ends, candidates, unclear, accepted, one, list, ordered }
+        let Scratch { mut many, mut held, mut answers, sets } = scratch;
+        let (many, held, answers) = (emptied(&mut many), emptied(&mut held), emptied(&mut answers));
+        Room { many, held, answers, sets: Some(sets) }
     }
 }
 
 /// The same memory for another lifetime: collecting takes over the source's.
-fn emptied<A, B>(mut full: Vec<A>) -> Vec<B> {
+fn emptied<A, B>(full: &mut Vec<A>) -> Vec<B> {
     full.clear();
-    full.into_iter().filter_map(|_| None).collect()
+    if full.capacity() == 0 {
+        return Vec::new();
+    }
+    mem::take(full).into_iter().filter_map(|_| None).collect()
 }
 
 /// Takes those away that the answer does not accept.

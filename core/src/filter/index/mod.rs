@@ -72,6 +72,13 @@ pub struct Index {
     unsettled: Vec<Key>,
 }
 
+/// The partitions for an event's type and for any type, as far as hashes can tell.
+struct Approached<'i, 'e> {
+    addressed: Addressed<'e>,
+    hashes: [u64; 2],
+    first: [Option<&'i Partition>; 2],
+}
+
 /// How many rules of a partition may wait to be built in.
 const MAX_FRESH: usize = 64;
 /// How many partitions may wait to be settled.
@@ -194,7 +201,8 @@ impl Index {
     pub fn matching_data<'a>(&self, team: &TeamId, event_type: &str, data: impl Datum<'a>) -> Vec<&Arc<Rule>> {
         let mut found = Vec::new();
         let mut source = OfDatum { fields: &self.fields, event_type, data, bill: None, ways: MAX_WAYS_WEIGHT };
-        self.matching_in(team.as_str(), event_type, &mut source, &mut Scratch::default(), &mut found);
+        let approached = self.approach(Addressed { team: team.as_str(), event_type });
+        self.matching_in(approached, &mut source, &mut Scratch::default(), &mut found);
         found
     }
 
@@ -208,7 +216,8 @@ impl Index {
         let (mut found, mut bill) = (Vec::new(), Bill::new());
         let mut source =
             OfDatum { fields: &self.fields, event_type, data, bill: Some(&mut bill), ways: MAX_WAYS_WEIGHT };
-        self.matching_in(team.as_str(), event_type, &mut source, &mut Scratch::default(), &mut found);
+        let approached = self.approach(Addressed { team: team.as_str(), event_type });
+        self.matching_in(approached, &mut source, &mut Scratch::default(), &mut found);
         bill.or(found)
     }
 
@@ -221,11 +230,14 @@ impl Index {
         found: &mut Vec<&'i Arc<Rule>>,
     ) -> Result<(), Unusual> {
         let projection = self.projection().ok_or(Unusual)?;
-        let (text, Addressed { team, event_type }) = scanner.scan(envelope, projection)?;
+        let mut approached = None;
+        let (text, addressed) =
+            scanner.scan(envelope, projection, |addressed| approached = Some(self.approach(addressed)))?;
+        let approached = approached.unwrap_or_else(|| self.approach(addressed));
         let mut scratch = scanner.room.lend();
         let mut source = OfScan { text, scanner, asked: false };
         let before = found.len();
-        self.matching_in(team, event_type, &mut source, &mut scratch, found);
+        self.matching_in(approached, &mut source, &mut scratch, found);
         let (asked, room) = (source.asked, Room::of(scratch));
         scanner.room = room;
         if asked {
@@ -253,11 +265,12 @@ impl Index {
         if self.projection().is_none_or(|projection| projection.version != program.version) {
             return Err(Unusual);
         }
+        let approached = self.approach(Addressed { team, event_type });
         program.read(datum, scanner)?;
         let mut scratch = scanner.room.lend();
         let mut source = OfAvro { datum, scanner, asked: false };
         let before = found.len();
-        self.matching_in(team, event_type, &mut source, &mut scratch, found);
+        self.matching_in(approached, &mut source, &mut scratch, found);
         let (asked, room) = (source.asked, Room::of(scratch));
         scanner.room = room;
         if asked {
@@ -276,27 +289,42 @@ impl Index {
     /// can do without.
     pub fn read_json<'e>(&self, envelope: &'e [u8], scanner: &mut Scanner) -> Result<(&'e str, &'e str), Unusual> {
         let projection = self.projection.as_ref().ok_or(Unusual)?;
-        let (_, Addressed { team, event_type }) = scanner.scan(envelope, projection)?;
+        let (_, Addressed { team, event_type }) = scanner.scan(envelope, projection, |_| {})?;
         Ok((team, event_type))
+    }
+
+    /// Looks for the partitions of a key by their hashes, and has their memory brought into the cache while something else is done.
+    fn approach<'i, 'e>(&'i self, addressed: Addressed<'e>) -> Approached<'i, 'e> {
+        let Addressed { team, event_type } = addressed;
+        let of_team = hash(team.as_bytes());
+        let hashes = [of_team ^ type_hash(event_type), of_team];
+        // The pages of both are waited for at once.
+        hashes.iter().for_each(|hash| self.partitions.fetch(*hash));
+        let first = hashes.map(|hash| self.partitions.of_hash(hash).next());
+        first.iter().flatten().for_each(|partition| partition.each_block(Block::fetch));
+        Approached { addressed, hashes, first }
     }
 
     fn matching_in<'i, 'a>(
         &'i self,
-        team: &str,
-        event_type: &str,
+        approached: Approached<'i, '_>,
         source: &mut impl Source<'a>,
         scratch: &mut Scratch<'i, 'a>,
         found: &mut Vec<&'i Arc<Rule>>,
     ) {
+        let Approached { addressed: Addressed { team, event_type }, hashes, first } = approached;
         let begin = found.len();
         // Each run in the order of ids by itself.
         let mut runs = 0;
         let mut ended = |found: &[&Arc<Rule>], before: usize| runs += usize::from(found.len() > before);
-        let (of_team, of_type) = (hash(team.as_bytes()), type_hash(event_type));
+        let partition = |event_type, place: usize| {
+            let is = |known: &Partition| known.is_of(team, event_type);
+            let first = first[place]?;
+            if is(first) { Some(first) } else { self.partitions.get(hashes[place], is) }
+        };
         // Both are looked for before either is gone through, so that the memory of both is waited for at once.
-        let partitions = [(Some(event_type), of_team ^ of_type), (None, of_team)]
-            .map(|(event_type, hash)| self.partitions.get(hash, |known| known.is_of(team, event_type)));
-        partitions.iter().flatten().for_each(|partition| partition.blocks().for_each(Block::fetch));
+        let partitions = [partition(Some(event_type), 0), partition(None, 1)];
+        partitions.iter().flatten().for_each(|partition| partition.each_block(Block::fetch_apart));
         for partition in partitions.into_iter().flatten() {
             let before = found.len();
             partition.matching(source, scratch, found);

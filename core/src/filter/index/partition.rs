@@ -7,7 +7,7 @@
 //! What is new is built by itself and laid over; it is built together with what is not much larger (Bentley and Saxe, "Decomposable searching
 //! problems", 1980). So a change costs the building of few rows, and an event looks at few blocks.
 
-use std::{cmp::Reverse, iter, mem, sync::Arc};
+use std::{cmp::Reverse, iter, sync::Arc};
 
 use super::{
     block::Block,
@@ -23,7 +23,7 @@ use crate::filter::Rule;
 #[derive(Clone)]
 pub struct Partition {
     /// Of most partitions this is all.
-    pub block: Option<Arc<Block>>,
+    pub block: Option<Block>,
     pub rest: Option<Arc<Rest>>,
 }
 
@@ -43,7 +43,7 @@ pub struct Rest {
 
 #[derive(Clone)]
 pub struct Layer {
-    pub block: Arc<Block>,
+    pub block: Block,
     pub dead: Box<[u64]>,
     /// Of each row, how many rows of the partition's first block have smaller ids: what matches can be brought into the order of ids
     /// without a look at the ids.
@@ -62,7 +62,7 @@ const LAYER_RATIO: usize = 4;
 
 impl Partition {
     pub fn of(block: Block) -> Partition {
-        Partition { block: Some(Arc::new(block)), rest: None }
+        Partition { block: Some(block), rest: None }
     }
 
     pub fn empty(key: &Key) -> Partition {
@@ -78,8 +78,16 @@ impl Partition {
     }
 
     pub fn blocks(&self) -> impl Iterator<Item = &Block> {
-        let layers = self.rest.iter().flat_map(|rest| rest.layers.iter().map(|layer| &*layer.block));
-        self.block.iter().map(|block| &**block).chain(layers)
+        let layers = self.rest.iter().flat_map(|rest| rest.layers.iter().map(|layer| &layer.block));
+        self.block.iter().chain(layers)
+    }
+
+    #[inline]
+    pub fn each_block(&self, show: impl Fn(&Block)) {
+        self.block.iter().for_each(&show);
+        if let Some(rest) = &self.rest {
+            rest.layers.iter().for_each(|layer| show(&layer.block));
+        }
     }
 
     /// Adds what matches, in the order of ids.
@@ -96,14 +104,14 @@ impl Partition {
             }
             return;
         };
-        let Some(first) = self.block.as_deref() else {
+        let Some(first) = &self.block else {
             // Nothing is settled yet.
             found.extend(rest.fresh.iter().map(|row| &row.rule).filter(|rule| source.holds(rule)));
             return by_id(found, begin);
         };
         first.matching(&rest.dead, source, scratch, found);
         let of_first = found.len();
-        let mut ordered = mem::take(&mut scratch.ordered);
+        let mut ordered = Vec::new();
         for layer in &rest.layers {
             let before = found.len();
             layer.block.matching(&layer.dead, source, scratch, found);
@@ -124,8 +132,6 @@ impl Partition {
             found.truncate(begin);
             found.extend(ordered.iter().map(|(_, rule)| *rule));
         }
-        ordered.clear();
-        scratch.ordered = ordered;
     }
 
     /// Builds what is fresh and takes away what is dead, where there is much of it. False: nothing is left.
@@ -155,11 +161,11 @@ impl Partition {
         if !rows.is_empty() {
             build::fetch(&rows);
             rows.sort_by(Row::cmp_in_table);
-            let block = Arc::new(Block::build(key.team.as_str(), key.event_type.as_deref(), &rows, fields));
+            let block = Block::build(key.team.as_str(), key.event_type.as_deref(), &rows, fields);
             kept.push(Layer { block, dead: Box::default(), ranks: Arc::default() });
         }
         // The largest first.
-        kept.sort_by_key(|layer| Reverse(layer.block.rules.len()));
+        kept.sort_by_key(|layer| Reverse(layer.block.rules().len()));
         let mut kept = kept.into_iter();
         match kept.next() {
             None => {
@@ -168,9 +174,10 @@ impl Partition {
             }
             Some(Layer { block, dead, .. }) => {
                 let mut layers: Vec<Layer> = kept.collect();
-                let same = first.is_some_and(|first| Arc::ptr_eq(&first, &block));
+                let same = first.is_some_and(|first| first.is(&block));
                 // Those of a layer that is as it was are as they were.
-                let unranked = layers.iter_mut().filter(|layer| !same || layer.ranks.len() != layer.block.rules.len());
+                let unranked =
+                    layers.iter_mut().filter(|layer| !same || layer.ranks.len() != layer.block.rules().len());
                 unranked.for_each(|layer| layer.ranks = layer.block.ranks_in(&block));
                 self.block = Some(block);
                 let is_all = layers.is_empty() && dead.is_empty();
@@ -179,7 +186,7 @@ impl Partition {
             }
         }
         for block in gone {
-            fields.release(block.body.columns().iter().map(|column| column.field));
+            fields.release(block.body().columns().iter().map(|column| column.field));
         }
         self.block.is_some()
     }
@@ -214,7 +221,7 @@ impl Partition {
 
     /// Clauses that are there.
     pub fn rows(&self) -> usize {
-        let first = self.block.as_ref().map_or(0, |block| block.rules.len());
+        let first = self.block.as_ref().map_or(0, |block| block.rules().len());
         let Some(rest) = &self.rest else { return first };
         first - ones(&rest.dead) + rest.layers.iter().map(|layer| layer.count().0).sum::<usize>() + rest.fresh.len()
     }
@@ -235,14 +242,14 @@ impl Layer {
     /// Rows that are there, and that are there no longer.
     pub fn count(&self) -> (usize, usize) {
         let dead = ones(&self.dead);
-        (self.block.rules.len() - dead, dead)
+        (self.block.rules().len() - dead, dead)
     }
 
     /// The rows that are there.
     fn rows(&self, key: &Key) -> Vec<Row> {
-        let mut rows: Vec<Row> = Vec::with_capacity(self.block.rules.len());
+        let mut rows: Vec<Row> = Vec::with_capacity(self.block.rules().len());
         let is_dead = |row: usize| self.dead.get(row / 64).is_some_and(|word| word >> (row % 64) & 1 == 1);
-        for (_, rule) in self.block.rules.iter().enumerate().filter(|(row, _)| !is_dead(*row)) {
+        for (_, rule) in self.block.rules().iter().enumerate().filter(|(row, _)| !is_dead(*row)) {
             if rows.last().is_none_or(|last| !Arc::ptr_eq(&last.rule, rule)) {
                 let clauses = rule.clauses().iter().enumerate();
                 let of_type = clauses.filter(|(_, clause)| clause.event_type == key.event_type);
@@ -269,8 +276,8 @@ pub fn by_id(found: &mut Vec<&Arc<Rule>>, begin: usize) {
 /// Marks the rows of a rule.
 fn bury(block: &Block, dead: &mut Box<[u64]>, rule: &Rule) {
     let id = &rule.subscription.id;
-    let first = block.rules.partition_point(|known| known.subscription.id < *id);
-    let same = block.rules[first..].iter().take_while(|known| known.subscription.id == *id).count();
+    let first = block.rules().partition_point(|known| known.subscription.id < *id);
+    let same = block.rules()[first..].iter().take_while(|known| known.subscription.id == *id).count();
     if same > 0 && dead.is_empty() {
         *dead = iter::repeat_n(0, block.width()).collect();
     }

@@ -76,11 +76,6 @@ impl Predicates {
         hits.retain(|number| holds(&self.tests[*number as usize]));
     }
 
-    /// A byte of what is tried first, so that it is in the cache.
-    pub fn first(&self) -> u8 {
-        self.tests.iter().take(FEW / 2).fold(0, |any, predicate| any ^ predicate.test.first())
-    }
-
     /// The handles of what a test adds and what it takes away.
     pub fn rows(&self, number: u32) -> (u32, u32) {
         let Predicate { adds, takes, .. } = &self.tests[number as usize];

@@ -10,6 +10,8 @@
 
 use std::sync::Arc;
 
+use prefetch_index::prefetch_index;
+
 /// Values under hashes that may collide: the caller says by a test which one is meant.
 #[derive(Clone, Debug)]
 pub struct Table<V> {
@@ -41,9 +43,18 @@ impl<V: Clone> Table<V> {
     }
 
     pub fn get(&self, hash: u64, is: impl Fn(&V) -> bool) -> Option<&V> {
-        let (group, page) = self.place(hash);
-        let page = &self.groups[group][page];
-        page.iter().find(|(known, value)| *known == hash && is(value)).map(|(_, value)| value)
+        self.of_hash(hash).find(|value| is(value))
+    }
+
+    /// Those of that hash, nearly always one.
+    pub fn of_hash(&self, hash: u64) -> impl Iterator<Item = &V> + Clone {
+        self.page(hash).iter().filter(move |(known, _)| *known == hash).map(|(_, value)| value)
+    }
+
+    /// Has what [`Table::of_hash`] goes through brought into the cache, without waiting for it.
+    pub fn fetch(&self, hash: u64) {
+        let page = self.page(hash);
+        (0..page.len()).step_by(LINE / size_of::<(u64, V)>()).for_each(|entry| prefetch_index(page, entry));
     }
 
     /// For a change: copies what others share.
@@ -104,6 +115,11 @@ impl<V: Clone> Table<V> {
         Table { groups, bits, len }
     }
 
+    fn page(&self, hash: u64) -> &[(u64, V)] {
+        let (group, page) = self.place(hash);
+        &self.groups[group][page]
+    }
+
     fn page_mut(&mut self, hash: u64) -> &mut Page<V> {
         let (group, page) = self.place(hash);
         &mut Arc::make_mut(&mut Arc::make_mut(&mut self.groups)[group])[page]
@@ -115,6 +131,8 @@ impl<V: Clone> Table<V> {
     }
 }
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// Counts of an [`Arc`].
 const ARC_BYTES: usize = 16;
 

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, env};
 
 use serde_json::{Map, Value, json};
 
-use super::{partition::Rest, word::Word, *};
+use super::{block::Apart, partition::Rest, word::Word, *};
 use crate::{
     catalog::Catalog,
     codec::tape::Tape,
@@ -372,90 +372,98 @@ fn a_fault_in_any_structure_is_found() {
         let hash = key_hash("acme", Some(TYPES[0]));
         let partition =
             index.partitions.get_mut(hash, |known| known.is_of("acme", Some(TYPES[0]))).expect("a partition");
-        let block = partition.block.as_mut().and_then(Arc::get_mut).expect("nobody else has it");
+        let block = partition.block.as_mut().expect("a block");
         assert!(spoil(block), "{name}: nothing to spoil among {count} rules");
         assert!(difference(&index, &rules, &events).is_some(), "{name}: unnoticed among {count} rules");
     };
     for count in [60, 600, 1_500] {
         check("a row lost in a column's other rows", count, &|block| {
             let places = sets(block);
-            places.iter().map(|place| block.body.words_mut()[*place] &= !0xFF).count() > 0
+            block.spoil_body(|mut body| places.iter().map(|place| body.words()[*place] &= !0xFF).count() > 0)
         });
         check("a row too many in a column's absent rows", count, &|block| {
             let (width, places) = (block.width(), sets(block));
-            places.iter().map(|place| block.body.words_mut()[*place + width] |= 0xFF).count() > 0
+            block.spoil_body(|mut body| places.iter().map(|place| body.words()[*place + width] |= 0xFF).count() > 0)
         });
         check("a value looked up by its hash alone", count, &|block| {
             // What stands under each hash is another text of the same length.
-            block
-                .body
-                .values_mut()
-                .iter_mut()
-                .filter(|value| !value.word.is_long())
-                .for_each(|value| value.word.bytes[0] ^= 1);
-            true
+            let long: Vec<bool> =
+                block.body().tags().iter().map(|tag| Word { tag: *tag, bytes: [0; 3] }.is_long()).collect();
+            block.spoil_body(|mut body| {
+                let short = body.values().iter_mut().zip(long).filter(|(_, long)| !long);
+                short.map(|(value, _)| value.bytes[0] ^= 1).count() > 0
+            })
         });
         check("a long value looked up by its hash alone", count, &|block| {
-            block.body.texts_mut().iter_mut().map(|byte| *byte ^= 1).count() > 0
+            block.spoil_body(|mut body| body.texts().iter_mut().map(|byte| *byte ^= 1).count() > 0)
         });
         check("values out of order", count, &|block| {
             let of_column = |column: &body::Column| column.values as usize..(column.values + column.count) as usize;
-            let places: Vec<_> = block.body.columns().iter().map(of_column).collect();
-            for places in places {
-                let values = &mut block.body.values_mut()[places];
-                let rows: Vec<u64> = values.iter().rev().map(|value| value.rows).collect();
-                values.iter_mut().zip(rows).for_each(|(value, rows)| value.rows = rows);
-            }
-            block.body.values().len() > 2
+            let places: Vec<_> = block.body().columns().iter().map(of_column).collect();
+            block.spoil_body(|mut body| {
+                for places in places {
+                    let values = &mut body.values()[places];
+                    let rows: Vec<u64> = values.iter().rev().map(|value| value.rows.get()).collect();
+                    values.iter_mut().zip(rows).for_each(|(value, rows)| value.rows = rows.into());
+                }
+                body.values().len() > 2
+            })
         });
         check("exact bounds off by one", count, &|block| {
-            let wide = block.dear.iter_mut().filter_map(|dear| dear.wide.as_mut());
-            wide.filter_map(|wide| wide.bounds.as_mut()).map(|bounds| bounds.reverse()).count() > 0
+            block.spoil_apart(|apart| {
+                let wide = apart.dear.iter_mut().filter_map(|dear| dear.wide.as_mut());
+                wide.filter_map(|wide| wide.bounds.as_mut()).map(|bounds| bounds.reverse()).count() > 0
+            })
         });
         check("booleans and null like any value", count, &|block| {
-            block.body.extras_mut().iter_mut().map(|extra| extra.literals = [body::NONE; 3]).count() > 0
+            let none = |extra: &mut body::Extra| extra.literals = [body::NONE; 3];
+            block.spoil_body(|mut body| body.extras().iter_mut().map(none).count() > 0)
         });
         check("no text is tried in part", count, &|block| {
-            block.dear.iter_mut().filter_map(|dear| dear.predicates.take()).count() > 0
+            block.spoil_apart(|apart| apart.dear.iter_mut().filter_map(|dear| dear.predicates.take()).count() > 0)
         });
         check("nothing is verified", count, &|block| {
-            std::mem::replace(&mut block.body.head_mut().verified, body::NONE) != body::NONE
+            block.spoil_body(|mut body| mem::replace(&mut body.head().verified, body::NONE) != body::NONE)
         });
         check("two rules in each other's place", count, &|block| {
             // Rows side by side may be of one rule.
-            let other = block.rules.iter().position(|rule| !Arc::ptr_eq(rule, &block.rules[0]));
-            other.inspect(|other| block.rules.swap(0, *other)).is_some()
+            block.spoil_apart(|Apart { rules, .. }| {
+                let other = rules.iter().position(|rule| !Arc::ptr_eq(rule, &rules[0]));
+                other.inspect(|other| rules.swap(0, *other)).is_some()
+            })
         });
         check("nobody asks for a field", count, &|block| {
-            let words = block.body.columns().len() * block.width();
-            let asking = block.body.head().asking as usize;
-            block.body.words_mut()[asking..][..words].fill(0);
+            let words = block.body().columns().len() * block.width();
+            let asking = block.body().head().asking as usize;
+            block.spoil_body(|mut body| body.words()[asking..][..words].fill(0));
             true
         });
     }
     // Of more than 64 rows, sets are always written.
     check("every column accepts the same with another value as with none", 30, &|block| {
-        let sets = block.body.columns_mut().iter_mut().map(|column| std::mem::replace(&mut column.sets, body::NONE));
-        sets.filter(|sets| *sets != body::NONE).count() > 0
+        block.spoil_body(|mut body| {
+            let sets = body.columns().iter_mut().map(|column| mem::replace(&mut column.sets, body::NONE));
+            sets.filter(|sets| *sets != body::NONE).count() > 0
+        })
     });
     // Many bounds are kept in another form.
     check("a bound of numbers inclusive instead of exclusive", 50, &|block| {
-        let whole = block.body.extras().iter().filter(|extra| block.wide(extra).is_none() && extra.bounds > 0);
+        let whole = block.body().extras().iter().filter(|extra| block.wide(extra).is_none() && extra.bounds > 0);
         let keys: Vec<usize> =
             whole.flat_map(|extra| extra.keys as usize..(extra.keys + extra.bounds) as usize).collect();
-        let words = block.body.words_mut();
-        keys.iter().for_each(|key| words[*key] = words[*key].wrapping_sub(1));
-        !keys.is_empty()
+        block.spoil_body(|mut body| {
+            keys.iter().for_each(|key| body.words()[*key] = body.words()[*key].wrapping_sub(1));
+            !keys.is_empty()
+        })
     });
     check("a list of rows lost", 600, &|block| {
-        let first = 2 * block.body.columns().len();
-        block.body.lists_mut()[first..].iter_mut().for_each(|row| *row = (*row).min(1));
-        true
+        let first = 2 * block.body().columns().len();
+        block.spoil_body(|mut body| body.lists()[first..].iter_mut().map(|row| *row = (*row).min(1)).count() > 0)
     });
     check("sizes of sets unknown", 1_500, &|block| {
         // Where a column seems to accept nobody, only its listed rows are looked at.
-        let sets = 2 * block.body.columns().len();
-        block.body.lists_mut()[..sets].fill(0);
+        let sets = 2 * block.body().columns().len();
+        block.spoil_body(|mut body| body.lists()[..sets].fill(0));
         true
     });
 }
@@ -488,7 +496,7 @@ fn a_fault_in_any_layer_is_found() {
 
 /// Where the written sets of columns begin.
 fn sets(block: &Block) -> Vec<usize> {
-    let columns = block.body.columns().iter().filter(|column| column.sets != body::NONE);
+    let columns = block.body().columns().iter().filter(|column| column.sets != body::NONE);
     columns.map(|column| column.sets as usize).collect()
 }
 
@@ -507,8 +515,8 @@ fn a_rule_of_several_clauses_is_given_out_once() {
         let events = [event(chance)];
         assert_eq!(difference(&index, &rules, &events), None, "{count} rules");
         let partition = index.partitions.get_mut(key_hash("acme", None), |known| known.is_of("acme", None));
-        let block = partition.and_then(|partition| partition.block.as_mut()).and_then(Arc::get_mut).expect("alone");
-        block.body.head_mut().repeats = body::NONE;
+        let block = partition.and_then(|partition| partition.block.as_mut()).expect("a block");
+        block.spoil_body(|mut body| body.head().repeats = body::NONE);
         assert!(difference(&index, &rules, &events).is_some(), "{count} rules");
     }
 }
@@ -530,13 +538,21 @@ fn texts_of_one_hash_are_told_apart() {
             .collect();
         let mut index = Index::of(rules.iter().cloned());
         let partition = index.partitions.get_mut(key_hash("acme", None), |known| known.is_of("acme", None));
-        let block = partition.and_then(|partition| partition.block.as_mut()).and_then(Arc::get_mut).expect("alone");
+        let block = partition.and_then(|partition| partition.block.as_mut()).expect("a block");
         for text in &texts {
             // As if all had the hash of the one that is asked for.
             let tag = Word::of(text.as_bytes()).tag;
-            let texts = block.body.texts().to_vec();
-            block.body.values_mut().sort_by_key(|value| value.word.text(&texts));
-            block.body.values_mut().iter_mut().for_each(|value| value.word.tag = tag);
+            let texts = block.body().texts().to_vec();
+            let words = block.body().tags().iter().zip(block.body().values());
+            let mut values: Vec<(Word, u64)> =
+                words.map(|(tag, value)| (Word { tag: *tag, bytes: value.bytes }, value.rows.get())).collect();
+            values.sort_by_key(|(word, _)| word.text(&texts));
+            block.spoil_body(|mut body| {
+                for (value, (word, rows)) in body.values().iter_mut().zip(values) {
+                    (value.bytes, value.rows) = (word.bytes, rows.into());
+                }
+                body.tags().fill(tag);
+            });
             let mut found = Vec::new();
             let fields = index.fields.clone();
             let data = json!({"text": text});
@@ -573,7 +589,7 @@ fn a_large_partition_has_few_layers_while_it_changes() {
             let layers = partition.rest.iter().flat_map(|rest| rest.layers.iter().map(|layer| &layer.block));
             partition.block.iter().chain(layers)
         });
-        let held: usize = blocks.map(|block| block.rules.len()).sum();
+        let held: usize = blocks.map(|block| block.rules().len()).sum();
         assert!(held <= 2 * there, "{held} rows are held for {there} clauses");
     }
     assert_eq!(format!("{index:?}"), format!("{:?}", Index::new()));

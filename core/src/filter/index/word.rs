@@ -45,24 +45,25 @@ impl Word {
         self.tag & LENGTH == LONG
     }
 
-    /// The order of two short texts of one tag.
+    /// The order of two short texts of one tag, each by its [`Word::bytes`].
     #[inline]
-    pub fn cmp_short(self, other: Word) -> Ordering {
+    pub fn cmp_short(bytes: [u32; 3], other: [u32; 3]) -> Ordering {
         let number = |bytes: [u32; 3]| bytes.map(u32::swap_bytes);
-        number(self.bytes).cmp(&number(other.bytes))
+        number(bytes).cmp(&number(other))
     }
 
     /// The text, short or among the long ones.
     #[cfg(test)]
     pub fn text(self, long: &[u8]) -> Vec<u8> {
         if self.is_long() {
-            return self.long_in(long).to_vec();
+            return Word::long_in(self.bytes, long).to_vec();
         }
         self.bytes.iter().flat_map(|part| part.to_le_bytes()).take((self.tag & LENGTH) as usize).collect()
     }
 
-    pub fn long_in(self, long: &[u8]) -> &[u8] {
-        &long[self.bytes[0] as usize..][..self.bytes[1] as usize]
+    /// A long text, by its [`Word::bytes`].
+    pub fn long_in(bytes: [u32; 3], long: &[u8]) -> &[u8] {
+        &long[bytes[0] as usize..][..bytes[1] as usize]
     }
 }
 

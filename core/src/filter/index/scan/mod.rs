@@ -95,8 +95,14 @@ impl Scanner {
         Scanner::default()
     }
 
-    /// Reads an envelope: an object with `team`, `type` and `data`.
-    pub fn scan<'e>(&mut self, event: &'e [u8], projection: &Projection) -> Result<(&'e str, Addressed<'e>), Unusual> {
+    /// Reads an envelope: an object with `team`, `type` and `data`. Where the data come last, `addressed` is told the others before they are
+    /// read.
+    pub fn scan<'e>(
+        &mut self,
+        event: &'e [u8],
+        projection: &Projection,
+        addressed: impl FnMut(Addressed<'e>),
+    ) -> Result<(&'e str, Addressed<'e>), Unusual> {
         if event.len() > MAX_BYTES {
             return Err(Unusual);
         }
@@ -104,7 +110,7 @@ impl Scanner {
         self.begin(projection.bound, projection.nodes.len());
         self.expected.begin(projection);
         let mut reader = Reader { text, bytes: event, at: 0, projection, scanner: self };
-        let addressed = reader.envelope()?;
+        let addressed = reader.envelope(addressed)?;
         Ok((text, addressed))
     }
 

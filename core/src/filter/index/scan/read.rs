@@ -44,7 +44,7 @@ const OTHER: Meaning = Meaning { field: None, node: None };
 // === impl Reader ===
 
 impl<'e> Reader<'e, '_> {
-    pub fn envelope(&mut self) -> Result<Addressed<'e>, Unusual> {
+    pub fn envelope(&mut self, mut addressed: impl FnMut(Addressed<'e>)) -> Result<Addressed<'e>, Unusual> {
         let (mut team, mut event_type, mut data) = (None, None, false);
         self.token();
         self.object(ENVELOPE, Expected::FIRST, |reader, member| {
@@ -52,6 +52,9 @@ impl<'e> Reader<'e, '_> {
                 OTHER => return reader.skip(1, member.first),
                 DATA if !data && reader.peek() == b'{' => {
                     data = true;
+                    if let (Some(team), Some(event_type)) = (team, event_type) {
+                        addressed(Addressed { team, event_type });
+                    }
                     return reader.members_of(ROOT, 2, member.first);
                 }
                 TEAM => &mut team,
