@@ -356,6 +356,7 @@ pub(super) fn verify_row<'i, 'a>(
     found: &mut Vec<&'i Arc<Rule>>,
 ) {
     if found[begin..].last().is_none_or(|last| !Arc::ptr_eq(last, rule)) && (!verify || source.holds(rule)) {
+        prefetch_index(slice::from_ref(&**rule), 0);
         found.push(rule);
     }
 }

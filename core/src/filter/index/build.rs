@@ -3,7 +3,7 @@
 //! One pass over the conditions, sorted by field; then each column is laid out by itself. What a row accepts of a value is asked of
 //! its own [`Parts`], so that the block cannot mean anything else than they do. Costs about a microsecond a row.
 
-use std::{cmp::Reverse, iter, ops::Bound, sync::Arc};
+use std::{cmp::Reverse, iter, mem, ops::Bound, sync::Arc};
 
 use super::{
     block::{ABSENT, Apart, Block, DENSE, Dear, Edge, MAX_WHOLE, OTHER, Wide, packed, whole_key},
@@ -29,8 +29,9 @@ struct Condition<'c> {
     parts: Parts<'c>,
 }
 
-/// The arrays of a block as they grow.
-struct Builder {
+/// The arrays of a block as they grow. Used again for the next block.
+#[derive(Default)]
+pub struct Builder {
     width: usize,
     rows: usize,
     /// Where the rows begin that ask for the first column.
@@ -53,6 +54,13 @@ const MAX_INTERVAL_WORDS: usize = 8;
 impl Block {
     /// `rows` must not be empty, and be in the order of subscription ids, those of one rule side by side.
     pub fn build(team: &str, event_type: Option<&str>, rows: &[Row], fields: &mut Fields) -> Block {
+        Builder::default().block(team, event_type, rows, fields)
+    }
+}
+
+impl Builder {
+    /// The same as [`Block::build`].
+    pub fn block(&mut self, team: &str, event_type: Option<&str>, rows: &[Row], fields: &mut Fields) -> Block {
         let mut conditions = Vec::with_capacity(4 * rows.len());
         let mut verified = vec![0_u64; rows.len().div_ceil(64)];
         let mut path = Vec::new();
@@ -73,25 +81,25 @@ impl Block {
         let mut columns: Vec<&[Condition<'_>]> = conditions.chunk_by(same).collect();
         columns.sort_by_cached_key(|conditions| first_to_ask(conditions));
         let repeats = repeats(rows);
-        let mut builder = Builder::new(team, event_type, rows.len(), columns.len());
-        let (verified, repeats) = (builder.rows_of_block(&verified), builder.rows_of_block(&repeats));
+        self.begin(team, event_type, rows.len(), columns.len());
+        let (verified, repeats) = (self.rows_of_block(&verified), self.rows_of_block(&repeats));
         for (place, conditions) in columns.into_iter().enumerate() {
-            builder.column(place, conditions);
+            self.column(place, conditions);
         }
-        fields.retain(builder.columns.iter().map(|column| column.field));
+        fields.retain(self.columns.iter().map(|column| column.field));
         let type_bytes = event_type.map(str::len);
-        let head = Head::new(team.len(), type_bytes, builder.asking, verified, repeats);
+        let head = Head::new(team.len(), type_bytes, self.asking, verified, repeats);
         let arrays = Arrays {
-            columns: &builder.columns,
-            extras: &builder.extras,
-            tags: &builder.tags,
-            words: &builder.words,
-            values: &builder.values,
-            lists: &builder.lists,
-            texts: &builder.texts,
+            columns: &self.columns,
+            extras: &self.extras,
+            tags: &self.tags,
+            words: &self.words,
+            values: &self.values,
+            lists: &self.lists,
+            texts: &self.texts,
         };
         let rules = rows.iter().map(|row| row.rule.clone()).collect();
-        Block::of(Apart { rules, dear: builder.dear.into() }, &arrays.put_together(head))
+        Block::of(Apart { rules, dear: mem::take(&mut self.dear).into() }, &arrays.put_together(head))
     }
 }
 
@@ -111,16 +119,6 @@ fn repeats(rows: &[Row]) -> Vec<u64> {
         repeats[(row + 1) / 64] |= 1 << ((row + 1) % 64);
     }
     repeats
-}
-
-/// Brings what [`Block::build`] reads of these rows into the cache. Rows of a partition lie anywhere, and what one leads to leads to more:
-/// one after another each would be waited for, here those of many rows are waited for at once.
-pub fn fetch(rows: &[Row]) {
-    let clauses = || rows.iter().map(|row| &row.rule.clauses()[row.clause as usize]);
-    let mut read: usize = rows.iter().map(|row| row.rule.clauses().len()).sum();
-    read += rows.iter().map(|row| usize::from(row.rule.subscription.id.as_str().as_bytes()[0])).sum::<usize>();
-    read += clauses().map(|clause| usize::from(clause.root.first())).sum::<usize>();
-    std::hint::black_box(read);
 }
 
 /// Shows each condition with the names on its way; `None` for what must be verified.
@@ -149,25 +147,20 @@ fn walk<'c>(asked: Asked<'c>, path: &mut Vec<&'c str>, show: &mut impl FnMut(&[&
 // === impl Builder ===
 
 impl Builder {
-    fn new(team: &str, event_type: Option<&str>, rows: usize, columns: usize) -> Builder {
-        let width = rows.div_ceil(64);
-        let mut words: Vec<u64> = packed(team).chain(packed(event_type.unwrap_or_default())).collect();
-        let asking = words.len();
-        words.resize(asking + columns * width, 0);
-        Builder {
-            width,
-            rows,
-            asking,
-            sets: Default::default(),
-            columns: Vec::with_capacity(columns),
-            tags: Vec::with_capacity(4 * rows),
-            values: Vec::with_capacity(4 * rows),
-            words,
-            lists: if width > 1 { vec![0; 2 * columns] } else { Vec::new() },
-            texts: Vec::new(),
-            extras: Vec::new(),
-            dear: Vec::new(),
-        }
+    fn begin(&mut self, team: &str, event_type: Option<&str>, rows: usize, columns: usize) {
+        self.width = rows.div_ceil(64);
+        self.rows = rows;
+        self.words.clear();
+        self.words.extend(packed(team).chain(packed(event_type.unwrap_or_default())));
+        self.asking = self.words.len();
+        self.words.resize(self.asking + columns * self.width, 0);
+        self.lists.clear();
+        self.lists.resize(if self.width > 1 { 2 * columns } else { 0 }, 0);
+        self.columns.clear();
+        self.tags.clear();
+        self.values.clear();
+        self.texts.clear();
+        self.extras.clear();
     }
 
     /// The place of a set that concerns no column; [`NONE`] of an empty one.

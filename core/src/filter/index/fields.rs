@@ -2,10 +2,9 @@
 //!
 //! A field is known as long as some part of the index asks for it. Numbers of forgotten fields are given out again.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::hash::hash;
-use crate::filter::FixedState;
 
 /// A field's number, and the fields by names on their way: a trie.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +20,7 @@ pub type FieldPath = [Box<str>];
 #[derive(Clone, Debug, Default)]
 struct Known {
     /// By hash, so that a path can be looked up without being owned.
-    numbers: HashMap<u64, Vec<u32>, FixedState>,
+    numbers: BTreeMap<u64, Vec<u32>>,
     /// Empty where a number has no field.
     paths: Vec<Arc<FieldPath>>,
     /// Numbers without a field.

@@ -85,6 +85,7 @@ impl Block {
         scratch: &mut Scratch<'i, 'a>,
         found: &mut Vec<&'i Arc<Rule>>,
     ) {
+        scratch.sets.unclear.clear();
         self.all_but(dead, scratch);
         for place in 0..self.body().columns().len() {
             let asking = self.asking(place);
@@ -110,10 +111,10 @@ impl Block {
         scratch: &mut Scratch<'i, 'a>,
         found: &mut Vec<&'i Arc<Rule>>,
     ) {
-        self.all_but(dead, scratch);
         scratch.answers.clear();
         scratch.held.clear();
         scratch.sets.ends.clear();
+        scratch.sets.unclear.clear();
         for place in 0..self.body().columns().len() {
             if !self.answer(place, source, scratch) {
                 return;
@@ -121,8 +122,9 @@ impl Block {
             scratch.sets.ends.push(scratch.answers.len());
         }
         if let Some(driver) = self.driver(scratch) {
-            return self.matching_few(driver, source, scratch, found);
+            return self.matching_few(driver, dead, source, scratch, found);
         }
+        self.all_but(dead, scratch);
         let mut start = 0;
         for place in 0..self.body().columns().len() {
             let end = scratch.sets.ends[place];
@@ -134,8 +136,7 @@ impl Block {
 
     /// All rows that are there are candidates.
     fn all_but(&self, dead: &[u64], scratch: &mut Scratch<'_, '_>) {
-        let Sets { candidates, unclear, .. } = &mut *scratch.sets;
-        unclear.clear();
+        let Sets { candidates, .. } = &mut *scratch.sets;
         candidates.clear();
         candidates.resize(self.width(), u64::MAX);
         if let Some(last) = candidates.last_mut().filter(|_| !self.rules().len().is_multiple_of(64)) {
@@ -294,12 +295,13 @@ impl Block {
     fn matching_few<'i, 'a>(
         &'i self,
         driver: usize,
+        dead: &[u64],
         source: &mut impl Source<'a>,
         scratch: &mut Scratch<'i, 'a>,
         found: &mut Vec<&'i Arc<Rule>>,
     ) {
         let Scratch { held, answers, sets, .. } = scratch;
-        let Sets { ends, candidates, unclear, list, .. } = &mut **sets;
+        let Sets { ends, unclear, list, .. } = &mut **sets;
         let of = |place: usize| {
             let start = place.checked_sub(1).map_or(0, |before| ends[before]);
             &answers[start..ends[place]]
@@ -315,7 +317,7 @@ impl Block {
                 let answers = of(place);
                 answers.is_empty() || place == driver || answers.iter().any(|answer| answer.accepts(row, held))
             };
-            if bit(candidates, row) && (0..ends.len()).all(accepted) {
+            if !bit(dead, row) && (0..ends.len()).all(accepted) {
                 let verify = bit(unclear, row) || bit(verified, row);
                 verify_row(&self.rules()[row as usize], verify, begin, source, found);
             }

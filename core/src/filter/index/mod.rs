@@ -14,9 +14,10 @@
 //! What is deliberately absent: any decision by a hash alone (keys, names and texts are compared byte by byte), and any knowledge
 //! of operators that [`Parts`](super::alternatives::Parts) does not name: they are left to plain evaluation.
 //!
-//! Reading order: this file, [`partition`], [`block`], [`many`], [`body`], [`row`], [`build`], [`found`], [`scan`] and [`avro`] for events that are not read whole, `predicates`,
+//! Reading order: this file, [`partition`], [`block`], [`many`], [`body`], [`row`], [`build`], `ahead`, [`found`], [`scan`] and [`avro`] for events that are not read whole, `predicates`,
 //! `fields`, `table`, `word`, `hash`.
 
+mod ahead;
 mod avro;
 mod block;
 mod body;
@@ -38,8 +39,10 @@ mod word;
 
 use std::{fmt, mem, sync::Arc};
 
+use ahead::Ahead;
 use avro::OfAvro;
 use block::Block;
+use build::Builder;
 use fields::Fields;
 use found::{MAX_WAYS_WEIGHT, OfDatum, Source};
 use hash::hash;
@@ -83,8 +86,6 @@ struct Approached<'i, 'e> {
 const MAX_FRESH: usize = 64;
 /// How many partitions may wait to be settled.
 const MAX_UNSETTLED: usize = 10_000;
-/// So many rows are brought into the cache at a time, when all are built.
-const FETCHED: usize = 128;
 
 // === impl Index ===
 
@@ -103,14 +104,11 @@ impl Index {
         rows.sort_by_key(|row| row.hash);
         let mut fields = Fields::default();
         let mut entries = Vec::new();
-        let (mut begin, mut fetched) = (0, 0);
+        let (mut begin, mut ahead, mut builder) = (0, Ahead::default(), Builder::default());
         while begin < rows.len() {
             let hash = rows[begin].hash;
             let end = begin + rows[begin..].iter().take_while(|row| row.hash == hash).count();
-            if end > fetched {
-                fetched = rows.len().min(end.max(begin + FETCHED));
-                build::fetch(&rows[begin..fetched]);
-            }
+            ahead.of(&rows, end);
             // Partitions of the same hash are told apart here.
             let same = &mut rows[begin..end];
             if !same.is_sorted_by(|a, b| a.cmp_in_table(b).is_le()) {
@@ -118,7 +116,7 @@ impl Index {
             }
             for same in same.chunk_by(Row::is_beside) {
                 let team = same[0].rule.subscription.team.as_str();
-                let block = Block::build(team, same[0].event_type(), same, &mut fields);
+                let block = builder.block(team, same[0].event_type(), same, &mut fields);
                 entries.push((hash, Partition::of(block)));
             }
             begin = end;

@@ -10,8 +10,8 @@
 use std::{cmp::Reverse, iter, sync::Arc};
 
 use super::{
+    ahead::Ahead,
     block::Block,
-    build,
     fields::Fields,
     found::Source,
     many::Scratch,
@@ -159,7 +159,7 @@ impl Partition {
             gone.push(last.block);
         }
         if !rows.is_empty() {
-            build::fetch(&rows);
+            Ahead::default().of(&rows, rows.len());
             rows.sort_by(Row::cmp_in_table);
             let block = Block::build(key.team.as_str(), key.event_type.as_deref(), &rows, fields);
             kept.push(Layer { block, dead: Box::default(), ranks: Arc::default() });

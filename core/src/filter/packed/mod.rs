@@ -124,9 +124,9 @@ impl Packed {
         Asked { text: &self.text, dear: self.dear.as_deref().map_or(&[], |Beside(dear)| dear) }
     }
 
-    /// A byte of it, so that it is in the cache.
-    pub fn first(&self) -> u8 {
-        self.text.as_bytes().first().copied().unwrap_or_default()
+    /// All of it but what is dear.
+    pub fn bytes(&self) -> &[u8] {
+        self.text.as_bytes()
     }
 }
 
