@@ -104,7 +104,7 @@ fn the_first_steps_end_in_a_delivery() {
     let matched = directory.matching(&event);
     assert_eq!(matched.len(), 1, "the event is matched by the subscription");
     let subscription = &matched[0].subscription;
-    assert_eq!(subscription.destinations, destinations);
+    assert_eq!(subscription.destinations, destinations.into());
 
     let explained = format!("{}/{}", subscription.team, subscription.id);
     assert!(text.contains(&format!("tidings explain event.json {explained}")), "{explained}");

@@ -75,8 +75,8 @@ fn subscription(id: &str, events: Vec<EventSelector>) -> Arc<Subscription> {
         revision: 1,
         name: None,
         enabled: true,
-        events,
-        destinations: vec![DestinationId::new("hook").unwrap()],
+        events: events.into(),
+        destinations: vec![DestinationId::new("hook").unwrap()].into(),
     })
 }
 

@@ -19,12 +19,12 @@ pub struct Subscription {
     #[serde(default)]
     pub revision: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    pub name: Option<Box<str>>,
     /// A disabled subscription still matches: its notifications are recorded as suppressed.
     #[serde(default = "yes")]
     pub enabled: bool,
-    pub events: Vec<EventSelector>,
-    pub destinations: Vec<DestinationId>,
+    pub events: Box<[EventSelector]>,
+    pub destinations: Box<[DestinationId]>,
 }
 
 /// One event type, or several, and the filter the data must pass.

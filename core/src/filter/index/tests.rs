@@ -222,8 +222,8 @@ fn rule(chance: &mut Chance, number: usize, rare: bool, one_type: bool) -> Arc<R
         revision: 1,
         name: None,
         enabled: true,
-        events: Vec::new(),
-        destinations: vec![DestinationId::new("hook").expect("a name")],
+        events: Vec::new().into(),
+        destinations: vec![DestinationId::new("hook").expect("a name")].into(),
     };
     Arc::new(Rule::of(Arc::new(subscription), clauses))
 }

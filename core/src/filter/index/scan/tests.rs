@@ -30,8 +30,8 @@ fn index() -> (Index, Vec<Arc<Rule>>) {
             revision: 1,
             name: None,
             enabled: true,
-            events: vec![EventSelector { event_type: TypeSelector::Any, filter: filter.into() }],
-            destinations: vec![DestinationId::new("hook").unwrap()],
+            events: vec![EventSelector { event_type: TypeSelector::Any, filter: filter.into() }].into(),
+            destinations: vec![DestinationId::new("hook").unwrap()].into(),
         };
         Arc::new(Rule::compile(Arc::new(subscription), &Catalog::default()).unwrap())
     };
