@@ -45,7 +45,8 @@ fn rule(team: usize, number: usize, colour: usize, catalog: &Catalog) -> Arc<Rul
         events: vec![
             selector("pandium.run_failed", json!({"environment": [colour]})),
             selector("*", json!({"other": [colour]})),
-        ].into(),
+        ]
+        .into(),
         destinations: vec![DestinationId::new("hook").unwrap()].into(),
     };
     Arc::new(Rule::compile(Arc::new(subscription), catalog).unwrap())

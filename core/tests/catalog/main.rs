@@ -32,7 +32,8 @@ fn rule(event_type: &str, filter: &Value, catalog: &Catalog) -> Result<Arc<Rule>
         revision: 1,
         name: None,
         enabled: true,
-        events: vec![EventSelector { event_type: TypeSelector::from(event_type.to_owned()), filter: filter.into() }].into(),
+        events: vec![EventSelector { event_type: TypeSelector::from(event_type.to_owned()), filter: filter.into() }]
+            .into(),
         destinations: vec![DestinationId::new("hook").unwrap()].into(),
     };
     Rule::compile(Arc::new(subscription), catalog).map(Arc::new)

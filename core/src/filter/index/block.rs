@@ -33,13 +33,13 @@ use triomphe::ThinArc;
 #[cfg(test)]
 use super::body::BodyMut;
 use super::{
-    body::{Body, Column, Extra, Head, NONE, Value},
-    found::{Found, Source},
-    many::{SOME_WORDS, Scratch},
+    body::{Body, Head, NONE},
+    found::Source,
+    many::Scratch,
+    open::Open,
     predicates::Predicates,
-    word::Word,
 };
-use crate::filter::{Number, Rule, literals::Scalar};
+use crate::filter::{Number, Rule};
 
 /// Immutable, and one piece of memory but for what is [`Apart`]: who looks at it waits for few lines, one behind another. All numbers are
 /// places in its own arrays.
@@ -91,10 +91,6 @@ const LINE: usize = 64;
 const FETCHED_LINES: usize = 8;
 /// Of so many columns with tests on texts the first tests are brought in.
 const FETCHED_DEAR: usize = 2;
-/// Tags that are gone through one by one rather than searched; values of one tag; bounds of numbers.
-const FEW_VALUES: usize = 16;
-const FEW_SAME: usize = 8;
-const FEW_BOUNDS: usize = 8;
 // === impl Block ===
 
 impl Block {
@@ -127,12 +123,12 @@ impl Block {
 
     pub fn is_of(&self, team: &str, event_type: Option<&str>) -> bool {
         let type_bytes = event_type.map_or(NONE, |event_type| event_type.len() as u32);
-        let head = self.body().head();
+        let head = self.body().head;
         if (head.team_bytes, head.type_bytes) != (team.len() as u32, type_bytes) {
             return false;
         }
         let key = packed(team).chain(packed(event_type.unwrap_or_default()));
-        self.body().words().iter().zip(key).all(|(known, word)| *known == word)
+        self.body().words.iter().zip(key).all(|(known, word)| *known == word)
     }
 
     /// Has what every event needs brought into the cache, without waiting for any of it.
@@ -162,6 +158,13 @@ impl Block {
         (ptr::from_ref(rule).addr() - self.rules().as_ptr().addr()) / size_of::<Arc<Rule>>()
     }
 
+    /// Its arrays, to be looked into.
+    #[inline]
+    pub(super) fn open(&self) -> Open<'_> {
+        let Apart { rules, dear } = &self.0.header.header;
+        Open { rules, dear, body: self.body() }
+    }
+
     /// Adds the rules that match, each once, in the order of their ids. `dead` are rows that are there no longer; it may be
     /// shorter than there are rows.
     pub fn matching<'i, 'a>(
@@ -171,146 +174,7 @@ impl Block {
         scratch: &mut Scratch<'i, 'a>,
         found: &mut Vec<&'i Arc<Rule>>,
     ) {
-        match self.width() {
-            0 | 1 => {}
-            2..=SOME_WORDS => return self.matching_some(dead, source, scratch, found),
-            _ => return self.matching_many(dead, source, scratch, found),
-        }
-        let mut candidates = u64::MAX >> (64 - self.rules().len().max(1) as u32);
-        candidates &= !dead.first().copied().unwrap_or(0);
-        let mut unclear = 0;
-        let words = self.body().words();
-        for (column, asking) in self.body().columns().iter().zip(&words[self.body().head().asking as usize..]) {
-            if candidates & asking == 0 {
-                continue;
-            }
-            let (other, absent) = match column.sets {
-                NONE => (!asking, !asking),
-                at => (words[at as usize], words[at as usize + 1]),
-            };
-            candidates &= match source.find(column.field, &mut scratch.many) {
-                Found::Missing => absent,
-                Found::One(scalar) => self.word(column, (candidates, other), scalar, &mut scratch.sets.hits),
-                Found::Many => {
-                    let (hits, rows) = (&mut scratch.sets.hits, (candidates, other));
-                    let any = scratch.many.iter().fold(0, |any, scalar| any | self.word(column, rows, *scalar, hits));
-                    scratch.many.clear();
-                    any
-                }
-                Found::Unclear => {
-                    unclear |= asking;
-                    u64::MAX
-                }
-            };
-            if candidates == 0 {
-                return;
-            }
-        }
-        self.emit(&[candidates], &[unclear], source, found);
-    }
-
-    /// The rows that accept a value, of at most 64, as far as they are candidates.
-    fn word(&self, column: &Column, (candidates, other): (u64, u64), scalar: Scalar<'_>, hits: &mut Vec<u32>) -> u64 {
-        let words = self.body().words();
-        let extra = self.extra(column);
-        let literal = match scalar {
-            Scalar::Text(text) => {
-                let named = self.value(column, text).map_or(other, |value| value.rows.get());
-                let Some(predicates) = self.predicates(extra) else { return named };
-                let word = |handle: u32| if handle == NONE { 0 } else { words[handle as usize] };
-                predicates.hold(text, hits, |adds, takes| (word(adds) | word(takes)) & candidates != 0);
-                let held = hits.iter().map(|hit| predicates.rows(*hit));
-                let (added, taken) =
-                    held.fold((0, 0), |(added, taken), (adds, takes)| (added | word(adds), taken | word(takes)));
-                hits.clear();
-                return (named | added) & !taken;
-            }
-            Scalar::Number(number) => {
-                let interval = extra.zip(number).and_then(|(extra, number)| {
-                    let at = extra.interval(words, self.wide(extra), &number)?;
-                    Some(words[extra.intervals as usize + at])
-                });
-                return interval.unwrap_or(other);
-            }
-            Scalar::Null => 0,
-            Scalar::Boolean(boolean) => 1 + usize::from(boolean),
-        };
-        extra.map(|extra| extra.literals[literal]).filter(|place| *place != NONE).map_or(other, |at| words[at as usize])
-    }
-
-    #[inline]
-    pub(super) fn extra(&self, column: &Column) -> Option<&Extra> {
-        if column.extra == NONE { None } else { self.body().extras().get(column.extra as usize) }
-    }
-
-    pub(super) fn predicates(&self, extra: Option<&Extra>) -> Option<&Predicates> {
-        self.dear().get(extra?.dear as usize)?.predicates.as_ref()
-    }
-
-    pub(super) fn wide(&self, extra: &Extra) -> Option<&Wide> {
-        self.dear().get(extra.dear as usize)?.wide.as_deref()
-    }
-
-    /// The entry of a text, if some row names it.
-    pub(super) fn value(&self, column: &Column, text: &str) -> Option<&Value> {
-        let body = self.body();
-        let first = column.values as usize;
-        let tags = &body.tags()[first..][..column.count as usize];
-        if tags.is_empty() {
-            return None;
-        }
-        let word = Word::of(text.as_bytes());
-        let start = if tags.len() <= FEW_VALUES {
-            // Nothing is decided at each, since nobody can foretell it.
-            tags.iter().map(|tag| u32::from(*tag < word.tag)).sum::<u32>() as usize
-        } else {
-            lower_bound(tags, word.tag)
-        };
-        let same = tags[start..].iter().take_while(|tag| **tag == word.tag).count();
-        let same = &body.values()[first + start..][..same];
-        let order = |value: &Value| match word.is_long() {
-            false => Word::cmp_short(value.bytes, word.bytes),
-            true => Word::long_in(value.bytes, body.texts()).cmp(text.as_bytes()),
-        };
-        // Nearly always one. Where somebody made many of the same hash, they stand in order.
-        if same.len() <= FEW_SAME {
-            return same.iter().find(|value| order(value).is_eq());
-        }
-        same.binary_search_by(order).ok().map(|at| &same[at])
-    }
-
-    /// The rules of these rows. Those that are `unclear` must be verified.
-    pub(super) fn emit<'i, 'a>(
-        &'i self,
-        candidates: &[u64],
-        unclear: &[u64],
-        source: &mut impl Source<'a>,
-        found: &mut Vec<&'i Arc<Rule>>,
-    ) {
-        let begin = found.len();
-        let verified = self.set(self.body().head().verified);
-        let repeats = self.set(self.body().head().repeats);
-        found.reserve(candidates.iter().map(|word| word.count_ones() as usize).sum());
-        for (place, (word, rules)) in candidates.iter().zip(self.rules().chunks(64)).enumerate() {
-            let of = |set: &[u64]| set.get(place).copied().unwrap_or(0);
-            let verify = of(verified) | of(unclear);
-            if word & (verify | of(repeats)) == 0 {
-                give_out(*word, rules, found);
-                continue;
-            }
-            let mut left = *word;
-            while left != 0 {
-                let row = left.trailing_zeros() as usize;
-                let bit = left & left.wrapping_neg();
-                left ^= bit;
-                verify_row(&rules[row], verify & bit != 0, begin, source, found);
-            }
-        }
-    }
-
-    /// A set of the block.
-    pub(super) fn set(&self, place: u32) -> &[u64] {
-        if place == NONE { &[] } else { &self.body().words()[place as usize..][..self.width()] }
+        self.open().matching(dead, source, scratch, found);
     }
 
     /// Team and event type.
@@ -319,67 +183,19 @@ impl Block {
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).take(bytes as usize).collect();
             String::from_utf8_lossy(&bytes).into_owned()
         };
-        let Head { team_bytes, type_bytes, .. } = *self.body().head();
-        let (team, rest) = self.body().words().split_at(team_bytes.div_ceil(8) as usize);
+        let Head { team_bytes, type_bytes, .. } = *self.body().head;
+        let (team, rest) = self.body().words.split_at(team_bytes.div_ceil(8) as usize);
         (text(team, team_bytes), (type_bytes != NONE).then(|| text(rest, type_bytes)))
     }
 
     /// How many rows must be verified.
     pub(super) fn verified(&self) -> usize {
-        self.set(self.body().head().verified).iter().map(|word| word.count_ones() as usize).sum()
+        self.open().set(self.body().head.verified).iter().map(|word| word.count_ones() as usize).sum()
     }
 
     /// Words a set of rows takes.
     pub(super) fn width(&self) -> usize {
         self.rules().len().div_ceil(64)
-    }
-}
-
-/// The rules of these bits. Bits cannot be foretold, so nothing is decided at each of them: there are so many, and each is written. Whoever
-/// is given a rule looks at it, so it is on its way then.
-#[inline]
-fn give_out<'i>(mut bits: u64, rules: &'i [Arc<Rule>], found: &mut Vec<&'i Arc<Rule>>) {
-    found.extend((0..bits.count_ones()).map(|_| {
-        let rule = &rules[bits.trailing_zeros() as usize];
-        bits &= bits.wrapping_sub(1);
-        prefetch_index(slice::from_ref(&**rule), 0);
-        rule
-    }));
-}
-
-/// Rows of one rule stand side by side, so it is the last one if it is there.
-pub(super) fn verify_row<'i, 'a>(
-    rule: &'i Arc<Rule>,
-    verify: bool,
-    begin: usize,
-    source: &mut impl Source<'a>,
-    found: &mut Vec<&'i Arc<Rule>>,
-) {
-    if found[begin..].last().is_none_or(|last| !Arc::ptr_eq(last, rule)) && (!verify || source.holds(rule)) {
-        prefetch_index(slice::from_ref(&**rule), 0);
-        found.push(rule);
-    }
-}
-
-// === impl Extra ===
-
-impl Extra {
-    /// The interval that a number lies in; `None` where no row names a number.
-    pub(super) fn interval(&self, words: &[u64], wide: Option<&Wide>, number: &Number) -> Option<usize> {
-        if let Some(bounds) = wide.and_then(|wide| wide.bounds.as_deref()) {
-            let here = Edge { number: *number, after: false };
-            return Some(bounds.partition_point(|edge| *edge <= here));
-        }
-        if self.intervals == NONE {
-            return None;
-        }
-        let keys = &words[self.keys as usize..][..self.bounds as usize];
-        let key = whole_key(number);
-        Some(if keys.len() <= FEW_BOUNDS {
-            keys.iter().filter(|bound| **bound as i64 <= key).count()
-        } else {
-            keys.partition_point(|bound| *bound as i64 <= key)
-        })
     }
 }
 
@@ -404,16 +220,6 @@ pub(super) fn packed(text: &str) -> impl Iterator<Item = u64> {
     let (whole, rest) = text.as_bytes().as_chunks::<8>();
     let last = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
     whole.iter().map(|bytes| u64::from_le_bytes(*bytes)).chain((!rest.is_empty()).then_some(last))
-}
-
-/// The first of at least this tag. Hashes are spread evenly, so the search begins near to where it should end.
-fn lower_bound(tags: &[u32], tag: u32) -> usize {
-    let guess = ((u64::from(tag) * tags.len() as u64) >> 32) as usize;
-    let reach = 8 + tags.len().isqrt();
-    let (low, high) = (guess.saturating_sub(reach), (guess + reach).min(tags.len()));
-    let within = (low == 0 || tags[low - 1] < tag) && (high == tags.len() || tags[high] >= tag);
-    let (low, high) = if within { (low, high) } else { (0, tags.len()) };
-    low + tags[low..high].partition_point(|known| *known < tag)
 }
 
 /// To be spoilt, by who alone has it.

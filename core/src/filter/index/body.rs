@@ -7,9 +7,19 @@
 use super::word::Word;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, native_endian::U64};
 
-/// In whole words: its [`Head`], and behind it columns, extras, tags, words, values, lists, texts.
+/// What a body is made of, where it stands: in whole words a [`Head`], and behind it columns, extras, tags, words, values, lists, texts.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Body<'b>(&'b [u64]);
+pub(super) struct Body<'b> {
+    pub head: &'b Head,
+    pub columns: &'b [Column],
+    pub extras: &'b [Extra],
+    /// Of each value the [`Word::tag`].
+    pub tags: &'b [u32],
+    pub words: &'b [u64],
+    pub values: &'b [Value],
+    pub lists: &'b [u32],
+    pub texts: &'b [u8],
+}
 
 /// What is said of the whole block.
 #[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -133,60 +143,28 @@ impl<'b> Body<'b> {
     /// Of what [`Arrays::put_together`] has made.
     #[inline]
     pub fn of(all: &'b [u64]) -> Body<'b> {
-        Body(all)
-    }
-
-    #[inline]
-    pub fn head(self) -> &'b Head {
         // Of words that are always there.
-        Head::ref_from_prefix(self.0.as_bytes()).map_or(&Head::NONE, |(head, _)| head)
+        let head = Head::ref_from_prefix(all.as_bytes()).map_or(&Head::NONE, |(head, _)| head);
+        let [columns, extras, tags, words, values, lists, texts] = head.starts.map(|start| start as usize);
+        Body {
+            head,
+            columns: array(all, columns, extras),
+            extras: array(all, extras, tags),
+            tags: array(all, tags, words),
+            words: all.get(words..values).unwrap_or_default(),
+            values: array(all, values, lists),
+            lists: array(all, lists, texts),
+            texts: all.get(texts..).unwrap_or_default().as_bytes(),
+        }
     }
+}
 
-    #[inline]
-    pub fn columns(self) -> &'b [Column] {
-        self.array(0)
-    }
-
-    #[inline]
-    pub fn extras(self) -> &'b [Extra] {
-        self.array(1)
-    }
-
-    /// Of each value the [`Word::tag`].
-    #[inline]
-    pub fn tags(self) -> &'b [u32] {
-        self.array(2)
-    }
-
-    #[inline]
-    pub fn words(self) -> &'b [u64] {
-        let Head { starts, .. } = self.head();
-        &self.0[starts[3] as usize..starts[4] as usize]
-    }
-
-    #[inline]
-    pub fn values(self) -> &'b [Value] {
-        self.array(4)
-    }
-
-    #[inline]
-    pub fn lists(self) -> &'b [u32] {
-        self.array(5)
-    }
-
-    #[inline]
-    pub fn texts(self) -> &'b [u8] {
-        self.array(6)
-    }
-
-    #[inline]
-    fn array<T: Plain>(self, place: usize) -> &'b [T] {
-        let starts = &self.head().starts;
-        let end = starts.get(place + 1).map_or(self.0.len(), |end| *end as usize);
-        let bytes = self.0[starts[place] as usize..end].as_bytes();
-        // Zeros behind them are fewer bytes than one takes, but for those of tags, lists and texts.
-        <[T]>::ref_from_prefix_with_elems(bytes, bytes.len() / size_of::<T>()).map_or(&[], |(array, _)| array)
-    }
+/// What stands between these words.
+#[inline]
+fn array<T: Plain>(all: &[u64], start: usize, end: usize) -> &[T] {
+    let bytes = all.get(start..end).unwrap_or_default().as_bytes();
+    // Zeros behind them are fewer bytes than one takes, but for those of tags, lists and texts.
+    <[T]>::ref_from_prefix_with_elems(bytes, bytes.len() / size_of::<T>()).map_or(&[], |(array, _)| array)
 }
 
 // === impl Head ===

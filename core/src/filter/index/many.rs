@@ -7,9 +7,10 @@
 use std::{mem, ops::Range, sync::Arc};
 
 use super::{
-    block::{ABSENT, Block, DENSE, OTHER, verify_row},
+    block::{ABSENT, DENSE, OTHER},
     body::{Column, NONE},
     found::{Found, Source},
+    open::{Open, verify_row},
 };
 use crate::filter::{Rule, literals::Scalar};
 
@@ -74,12 +75,12 @@ pub(super) const SOME_WORDS: usize = 16;
 /// Answers of one array that are compared one by one rather than sorted.
 const FEW_ANSWERS: usize = 16;
 
-// === impl Block, of more than 64 rows ===
+// === impl Open, of more than 64 rows ===
 
-impl Block {
+impl<'i> Open<'i> {
     /// One column after another, but for those for which no row is left that asks.
-    pub(super) fn matching_some<'i, 'a>(
-        &'i self,
+    pub(super) fn matching_some<'a>(
+        &self,
         dead: &[u64],
         source: &mut impl Source<'a>,
         scratch: &mut Scratch<'i, 'a>,
@@ -87,7 +88,7 @@ impl Block {
     ) {
         scratch.sets.unclear.clear();
         self.all_but(dead, scratch);
-        for place in 0..self.body().columns().len() {
+        for place in 0..self.body.columns.len() {
             let asking = self.asking(place);
             if scratch.sets.candidates.iter().zip(asking).all(|(candidates, asking)| candidates & asking == 0) {
                 continue;
@@ -104,8 +105,8 @@ impl Block {
     }
 
     /// All columns first: one of them may accept so few rows that only these need to be looked at.
-    pub(super) fn matching_many<'i, 'a>(
-        &'i self,
+    pub(super) fn matching_many<'a>(
+        &self,
         dead: &[u64],
         source: &mut impl Source<'a>,
         scratch: &mut Scratch<'i, 'a>,
@@ -115,7 +116,7 @@ impl Block {
         scratch.held.clear();
         scratch.sets.ends.clear();
         scratch.sets.unclear.clear();
-        for place in 0..self.body().columns().len() {
+        for place in 0..self.body.columns.len() {
             if !self.answer(place, source, scratch) {
                 return;
             }
@@ -126,7 +127,7 @@ impl Block {
         }
         self.all_but(dead, scratch);
         let mut start = 0;
-        for place in 0..self.body().columns().len() {
+        for place in 0..self.body.columns.len() {
             let end = scratch.sets.ends[place];
             self.narrow(scratch, start..end);
             start = end;
@@ -139,8 +140,8 @@ impl Block {
         let Sets { candidates, .. } = &mut *scratch.sets;
         candidates.clear();
         candidates.resize(self.width(), u64::MAX);
-        if let Some(last) = candidates.last_mut().filter(|_| !self.rules().len().is_multiple_of(64)) {
-            *last = u64::MAX >> (64 - self.rules().len() % 64);
+        if let Some(last) = candidates.last_mut().filter(|_| !self.rules.len().is_multiple_of(64)) {
+            *last = u64::MAX >> (64 - self.rules.len() % 64);
         }
         candidates.iter_mut().zip(dead).for_each(|(candidates, dead)| *candidates &= !dead);
     }
@@ -165,13 +166,13 @@ impl Block {
     }
 
     /// Adds what the event answers in a column. False if no row accepts it.
-    fn answer<'i, 'a>(&'i self, place: usize, source: &mut impl Source<'a>, scratch: &mut Scratch<'i, 'a>) -> bool {
-        let column = &self.body().columns()[place];
+    fn answer<'a>(&self, place: usize, source: &mut impl Source<'a>, scratch: &mut Scratch<'i, 'a>) -> bool {
+        let column = &self.body.columns[place];
         let set = |set: usize| Answer {
             words: self.rows_at(column.sets as usize + set * self.width()),
             flips: &[],
             sorted: true,
-            size: Some(self.body().lists()[2 * place + set]),
+            size: Some(self.body.lists[2 * place + set]),
             first_hit: 0,
             last_hit: 0,
         };
@@ -208,16 +209,16 @@ impl Block {
         true
     }
 
-    fn asking(&self, place: usize) -> &[u64] {
-        self.rows_at(self.body().head().asking as usize + place * self.width())
+    fn asking(&self, place: usize) -> &'i [u64] {
+        self.rows_at(self.body.head.asking as usize + place * self.width())
     }
 
-    fn rows_at(&self, place: usize) -> &[u64] {
-        &self.body().words()[place..][..self.width()]
+    fn rows_at(&self, place: usize) -> &'i [u64] {
+        &self.body.words[place..][..self.width()]
     }
 
-    fn answer_of<'i>(
-        &'i self,
+    fn answer_of(
+        &self,
         column: &Column,
         other: Answer<'i>,
         scalar: Scalar<'_>,
@@ -225,7 +226,7 @@ impl Block {
     ) -> Answer<'i> {
         let width = self.width();
         let extra = self.extra(column);
-        let dense = |at: u32| Answer { words: &self.body().words()[at as usize..][..width], size: None, ..other };
+        let dense = |at: u32| Answer { words: &self.body.words[at as usize..][..width], size: None, ..other };
         let literal = match scalar {
             Scalar::Text(text) => {
                 let mut answer = match self.value(column, text) {
@@ -248,7 +249,7 @@ impl Block {
             }
             Scalar::Number(number) => {
                 let interval = extra.zip(number).and_then(|(extra, number)| {
-                    let at = extra.interval(self.body().words(), self.wide(extra), &number)?;
+                    let at = extra.interval(self.body.words, self.wide(extra), &number)?;
                     let wide = self.wide(extra).filter(|wide| wide.every > 1);
                     let Some(wide) = wide else { return Some(dense(extra.intervals + (at * width) as u32)) };
                     let every = wide.every as usize;
@@ -264,12 +265,12 @@ impl Block {
         extra.map(|extra| extra.literals[literal]).filter(|place| *place != NONE).map_or(other, dense)
     }
 
-    fn rows(&self, handle: u32) -> Rows<'_> {
+    fn rows(&self, handle: u32) -> Rows<'i> {
         let at = (handle & !DENSE) as usize;
         if handle & DENSE != 0 {
-            Rows::Words(&self.body().words()[at..][..self.width()])
+            Rows::Words(&self.body.words[at..][..self.width()])
         } else {
-            Rows::List(&self.body().lists()[at + 1..][..self.body().lists()[at] as usize])
+            Rows::List(&self.body.lists[at + 1..][..self.body.lists[at] as usize])
         }
     }
 
@@ -292,8 +293,8 @@ impl Block {
         best.map(|(place, _)| place)
     }
 
-    fn matching_few<'i, 'a>(
-        &'i self,
+    fn matching_few<'a>(
+        &self,
         driver: usize,
         dead: &[u64],
         source: &mut impl Source<'a>,
@@ -311,7 +312,7 @@ impl Block {
         list.sort_unstable();
         list.dedup();
         let begin = found.len();
-        let verified = self.set(self.body().head().verified);
+        let verified = self.set(self.body.head.verified);
         for row in list.iter().copied() {
             let accepted = |place: usize| {
                 let answers = of(place);
@@ -319,7 +320,7 @@ impl Block {
             };
             if !bit(dead, row) && (0..ends.len()).all(accepted) {
                 let verify = bit(unclear, row) || bit(verified, row);
-                verify_row(&self.rules()[row as usize], verify, begin, source, found);
+                verify_row(&self.rules[row as usize], verify, begin, source, found);
             }
         }
     }

@@ -14,7 +14,7 @@
 //! What is deliberately absent: any decision by a hash alone (keys, names and texts are compared byte by byte), and any knowledge
 //! of operators that [`Parts`](super::alternatives::Parts) does not name: they are left to plain evaluation.
 //!
-//! Reading order: this file, [`partition`], [`block`], [`many`], [`body`], [`row`], [`build`], `ahead`, [`found`], [`scan`] and [`avro`] for events that are not read whole, `predicates`,
+//! Reading order: this file, [`partition`], [`block`], [`open`], [`many`], [`body`], [`row`], [`build`], `ahead`, [`found`], [`scan`] and [`avro`] for events that are not read whole, `predicates`,
 //! `fields`, `table`, `word`, `hash`.
 
 mod ahead;
@@ -26,6 +26,7 @@ mod fields;
 mod found;
 mod hash;
 mod many;
+mod open;
 mod partition;
 mod predicates;
 mod projection;

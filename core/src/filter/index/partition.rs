@@ -186,7 +186,7 @@ impl Partition {
             }
         }
         for block in gone {
-            fields.release(block.body().columns().iter().map(|column| column.field));
+            fields.release(block.body().columns.iter().map(|column| column.field));
         }
         self.block.is_some()
     }

@@ -109,7 +109,7 @@ impl Partition {
             team,
             event_type: event_type.unwrap_or_else(|| "*".to_owned()),
             clauses: all.clauses,
-            fields: self.blocks().map(|block| block.body().columns().len()).max().unwrap_or(0),
+            fields: self.blocks().map(|block| block.body().columns.len()).max().unwrap_or(0),
             values: all.values,
             predicates: all.predicates,
             bytes: rules + columns + values + rows + extras,
@@ -134,14 +134,14 @@ impl Stats {
     fn add_block(&mut self, block: &Block) {
         let predicates = || block.dear().iter().filter_map(|dear| dear.predicates.as_ref());
         self.verified += block.verified();
-        self.values += block.body().values().len();
-        self.bounds += block.body().extras().iter().map(|extra| extra.bounds as usize).sum::<usize>();
+        self.values += block.body().values.len();
+        self.bounds += block.body().extras.iter().map(|extra| extra.bounds as usize).sum::<usize>();
         self.predicates += predicates().map(|predicates| predicates.len()).sum::<usize>();
         self.bytes.rules += size_of_val(block.rules()) + size_of::<Apart>();
-        self.bytes.columns += size_of_val(block.body().columns());
+        self.bytes.columns += size_of_val(block.body().columns);
         self.bytes.values +=
-            size_of_val(block.body().values()) + size_of_val(block.body().tags()) + block.body().texts().len();
-        self.bytes.rows += size_of_val(block.body().words()) + size_of_val(block.body().lists());
+            size_of_val(block.body().values) + size_of_val(block.body().tags) + block.body().texts.len();
+        self.bytes.rows += size_of_val(block.body().words) + size_of_val(block.body().lists);
         let wide = block.dear().iter().filter_map(|dear| dear.wide.as_deref());
         let wide = wide.map(|wide| {
             let bounds = wide.bounds.as_ref().map_or(0, |bounds| size_of_val(&**bounds));
@@ -149,6 +149,6 @@ impl Stats {
         });
         let predicates: usize = predicates().map(|predicates| predicates.bytes()).sum();
         self.bytes.extras +=
-            size_of_val(block.body().extras()) + size_of_val(block.dear()) + wide.sum::<usize>() + predicates;
+            size_of_val(block.body().extras) + size_of_val(block.dear()) + wide.sum::<usize>() + predicates;
     }
 }

@@ -388,7 +388,7 @@ fn a_fault_in_any_structure_is_found() {
         check("a value looked up by its hash alone", count, &|block| {
             // What stands under each hash is another text of the same length.
             let long: Vec<bool> =
-                block.body().tags().iter().map(|tag| Word { tag: *tag, bytes: [0; 3] }.is_long()).collect();
+                block.body().tags.iter().map(|tag| Word { tag: *tag, bytes: [0; 3] }.is_long()).collect();
             block.spoil_body(|mut body| {
                 let short = body.values().iter_mut().zip(long).filter(|(_, long)| !long);
                 short.map(|(value, _)| value.bytes[0] ^= 1).count() > 0
@@ -399,7 +399,7 @@ fn a_fault_in_any_structure_is_found() {
         });
         check("values out of order", count, &|block| {
             let of_column = |column: &body::Column| column.values as usize..(column.values + column.count) as usize;
-            let places: Vec<_> = block.body().columns().iter().map(of_column).collect();
+            let places: Vec<_> = block.body().columns.iter().map(of_column).collect();
             block.spoil_body(|mut body| {
                 for places in places {
                     let values = &mut body.values()[places];
@@ -433,8 +433,8 @@ fn a_fault_in_any_structure_is_found() {
             })
         });
         check("nobody asks for a field", count, &|block| {
-            let words = block.body().columns().len() * block.width();
-            let asking = block.body().head().asking as usize;
+            let words = block.body().columns.len() * block.width();
+            let asking = block.body().head.asking as usize;
             block.spoil_body(|mut body| body.words()[asking..][..words].fill(0));
             true
         });
@@ -448,7 +448,7 @@ fn a_fault_in_any_structure_is_found() {
     });
     // Many bounds are kept in another form.
     check("a bound of numbers inclusive instead of exclusive", 50, &|block| {
-        let whole = block.body().extras().iter().filter(|extra| block.wide(extra).is_none() && extra.bounds > 0);
+        let whole = block.body().extras.iter().filter(|extra| block.open().wide(extra).is_none() && extra.bounds > 0);
         let keys: Vec<usize> =
             whole.flat_map(|extra| extra.keys as usize..(extra.keys + extra.bounds) as usize).collect();
         block.spoil_body(|mut body| {
@@ -457,12 +457,12 @@ fn a_fault_in_any_structure_is_found() {
         })
     });
     check("a list of rows lost", 600, &|block| {
-        let first = 2 * block.body().columns().len();
+        let first = 2 * block.body().columns.len();
         block.spoil_body(|mut body| body.lists()[first..].iter_mut().map(|row| *row = (*row).min(1)).count() > 0)
     });
     check("sizes of sets unknown", 1_500, &|block| {
         // Where a column seems to accept nobody, only its listed rows are looked at.
-        let sets = 2 * block.body().columns().len();
+        let sets = 2 * block.body().columns.len();
         block.spoil_body(|mut body| body.lists()[..sets].fill(0));
         true
     });
@@ -496,7 +496,7 @@ fn a_fault_in_any_layer_is_found() {
 
 /// Where the written sets of columns begin.
 fn sets(block: &Block) -> Vec<usize> {
-    let columns = block.body().columns().iter().filter(|column| column.sets != body::NONE);
+    let columns = block.body().columns.iter().filter(|column| column.sets != body::NONE);
     columns.map(|column| column.sets as usize).collect()
 }
 
@@ -542,8 +542,8 @@ fn texts_of_one_hash_are_told_apart() {
         for text in &texts {
             // As if all had the hash of the one that is asked for.
             let tag = Word::of(text.as_bytes()).tag;
-            let texts = block.body().texts().to_vec();
-            let words = block.body().tags().iter().zip(block.body().values());
+            let texts = block.body().texts.to_vec();
+            let words = block.body().tags.iter().zip(block.body().values);
             let mut values: Vec<(Word, u64)> =
                 words.map(|(tag, value)| (Word { tag: *tag, bytes: value.bytes }, value.rows.get())).collect();
             values.sort_by_key(|(word, _)| word.text(&texts));

@@ -75,7 +75,8 @@ fn index() -> (Index, Vec<Arc<Rule>>) {
             events: vec![EventSelector {
                 event_type: TypeSelector::Any,
                 filter: filter.as_object().cloned().unwrap_or_default().into(),
-            }].into(),
+            }]
+            .into(),
             destinations: vec![DestinationId::new("hook").unwrap()].into(),
         };
         Arc::new(Rule::compile(Arc::new(subscription), &Catalog::default()).unwrap())
