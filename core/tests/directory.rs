@@ -12,7 +12,10 @@ use tidings_core::{
         Applied, Directory, MAX_DETAIL, MAX_VALUE_BYTES, Reason, destination_key, parse_key, subscription_key,
         validate_destination, validate_subscription,
     },
-    domain::{Destination, DestinationId, Event, Record, Secret, Subscription, SubscriptionId, TeamId, Timestamp},
+    domain::{
+        Destination, DestinationId, Event, Record, Secret, Subscription, SubscriptionId, TeamId, Timestamp,
+        TypeSelector,
+    },
 };
 
 const SEALED: &str = "v1.k1.AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4v";
@@ -105,6 +108,22 @@ fn records_become_subscriptions_and_destinations_until_a_tombstone() {
     directory.advance(15);
     directory.advance(12);
     assert_eq!(directory.version(), 15);
+}
+
+/// There are as many subscriptions as there are, and few teams, destinations and types.
+#[test]
+fn names_that_many_subscriptions_have_are_in_memory_once() {
+    let directory = folded([
+        &record(0, "dst/acme/hook", Some(destination("acme", "hook").to_string())),
+        &record(1, "sub/acme/a", Some(subscription("acme", "a").to_string())),
+        &record(2, "sub/acme/b", Some(subscription("acme", "b").to_string())),
+    ]);
+    let names = |subscription: &Subscription| {
+        let TypeSelector::Key(event_type) = &subscription.events[0].event_type else { panic!("a key") };
+        [subscription.team.as_str(), subscription.destinations[0].as_str(), &**event_type].map(str::as_ptr)
+    };
+    let names: Vec<_> = directory.subscriptions(&team("acme")).map(|subscription| names(subscription)).collect();
+    assert_eq!((names.len(), names[0]), (2, names[1]));
 }
 
 #[test]

@@ -134,6 +134,6 @@ mod tests {
             .iter()
             .flat_map(|(platform, types)| types.iter().map(move |stem| format!("{platform}.{stem}")))
             .collect();
-        assert_eq!(told, Catalog::builtin().types().map(|t| t.key.clone()).collect());
+        assert_eq!(told, Catalog::builtin().types().map(|t| t.key.to_string()).collect());
     }
 }

@@ -61,7 +61,7 @@ impl Platforms {
     pub fn new(catalog: Arc<Catalog>, seed: u64) -> Platforms {
         let told: BTreeSet<String> =
             LIVES.iter().flat_map(|(platform, types)| types.iter().map(move |t| format!("{platform}.{t}"))).collect();
-        let others = catalog.types().map(|t| t.key.clone()).filter(|key| !told.contains(key)).collect();
+        let others = catalog.types().map(|t| t.key.to_string()).filter(|key| !told.contains(key)).collect();
         Platforms { catalog, others, chance: Chance::new(seed), stories: Vec::new(), events: 0 }
     }
 

@@ -29,7 +29,7 @@ fn of_type(old: &EventType, new: &EventType) -> Vec<CatalogFault> {
 }
 
 fn fault(event_type: &EventType, field: &str, reason: &str) -> CatalogFault {
-    CatalogFault { file: event_type.key.clone(), field: field.to_owned(), reason: reason.to_owned() }
+    CatalogFault { file: event_type.key.to_string(), field: field.to_owned(), reason: reason.to_owned() }
 }
 
 /// Both shapes are at most [`super::shape::MAX_DEPTH`] deep.

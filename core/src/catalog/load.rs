@@ -112,7 +112,7 @@ fn assemble(
         attributes.fault("doc", "is missing: it says when the event happens".to_owned());
     }
     EventType {
-        key,
+        key: key.into(),
         platform,
         display_name,
         description: record.doc.clone().unwrap_or_default(),
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn a_file_is_the_whole_entry() {
         let t = load(&good()).unwrap();
-        assert_eq!((t.key.as_str(), t.platform.as_str()), ("shop.order.paid", "shop"));
+        assert_eq!((&*t.key, t.platform.as_str()), ("shop.order.paid", "shop"));
         assert_eq!((t.display_name.as_str(), t.description.as_str()), ("Order paid", "An order was paid."));
         assert!(t.critical && !t.assumed);
         assert_eq!((t.wire_name.as_deref(), t.aliases.len()), (Some("payment"), 1));

@@ -46,8 +46,8 @@ pub struct Catalog {
 /// One event type: what its data looks like, how it is shown, and what may be filtered on.
 #[derive(Clone, Debug)]
 pub struct EventType {
-    /// `<platform>.<key>`, the Avro full name: `replicated.customer.created`.
-    pub key: String,
+    /// `<platform>.<key>`, the Avro full name: `replicated.customer.created`. Shared with every subscription that names it.
+    pub key: Arc<str>,
     /// The folder, and the first part of the key.
     pub platform: String,
     pub display_name: String,
@@ -169,14 +169,14 @@ impl Catalog {
         let mut faults = Vec::new();
         for (file, text) in files {
             match load::event_type(file, text) {
-                Ok(event_type) if types.contains_key(&event_type.key) => {
-                    let other = defined_by.get(&event_type.key).copied().unwrap_or_default();
+                Ok(event_type) if types.contains_key(&*event_type.key) => {
+                    let other = defined_by.get(&*event_type.key).copied().unwrap_or_default();
                     let reason = format!("{:?} is defined already, by {other}", event_type.key);
                     faults.push(CatalogFault { file: file.clone(), field: "name".to_owned(), reason });
                 }
                 Ok(event_type) => {
-                    defined_by.insert(event_type.key.clone(), file);
-                    types.insert(event_type.key.clone(), event_type);
+                    defined_by.insert(event_type.key.to_string(), file);
+                    types.insert(event_type.key.to_string(), event_type);
                 }
                 Err(found) => faults.extend(found),
             }

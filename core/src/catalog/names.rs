@@ -28,7 +28,7 @@ impl Names {
             keys.iter().map(|(name, key)| (Box::from(*name), Some(key.clone()))).collect();
         let mut bare: HashMap<Box<str>, Option<Arc<str>>> = HashMap::new();
         for event_type in types.values() {
-            let key = &keys[event_type.key.as_str()];
+            let key = &keys[&*event_type.key];
             for name in event_type.other_names() {
                 let qualified = format!("{}.{name}", event_type.platform).into_boxed_str();
                 let holder = full.entry(qualified).or_insert_with(|| Some(key.clone()));

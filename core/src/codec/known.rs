@@ -48,7 +48,7 @@ impl Known {
         faults: &mut Vec<String>,
     ) -> Known {
         let mut known = Known { ids: HashMap::new(), fingerprints: HashMap::new(), files: HashMap::new() };
-        for (event_type, schema) in catalog.types().filter_map(|t| Some((t, types.schemas.get(t.key.as_str())?))) {
+        for (event_type, schema) in catalog.types().filter_map(|t| Some((t, types.schemas.get(&*t.key)?))) {
             let found = fingerprints(&event_type.schema).into_iter();
             known.fingerprints.extend(found.map(|fingerprint| (fingerprint, KnownSchema::Catalog(schema.clone()))));
         }

@@ -28,7 +28,7 @@ impl Types {
     pub fn of(catalog: &Catalog) -> Types {
         let (mut schemas, mut readers) = (HashMap::new(), HashMap::new());
         for known in catalog.types() {
-            let key: Arc<str> = known.key.as_str().into();
+            let key: Arc<str> = known.key.clone();
             let fingerprint = fingerprints(&known.schema).first().copied().unwrap_or_default();
             schemas.insert(key.clone(), Schema { event_type: key.clone(), shape: known.shape.clone(), fingerprint });
             readers.insert(key.clone(), Reader::of(known));

@@ -25,6 +25,7 @@ use crate::{
     codec::{DirectoryCodec, Written},
     domain::{
         Destination, DestinationId, Event, NamedSecret, Record, Secret, SecretId, Subscription, SubscriptionId, TeamId,
+        TypeSelector,
     },
     filter::{AvroPrograms, Datum, Fault, FixedState, Index, Rule, Stats, TooCostly},
 };
@@ -366,9 +367,34 @@ impl Directory {
         if team.subscriptions.is_empty() && team.destinations.is_empty() && team.secrets.is_empty() {
             self.teams.remove_mut(key.team());
         } else if removed {
-            self.teams.insert_mut(key.team().clone(), team);
+            self.put(key.team(), team);
         }
         had_problem || removed
+    }
+
+    /// Under the name that is known already, which subscriptions share.
+    fn put(&mut self, id: &TeamId, team: Team) {
+        let id = self.teams.get_key_value(id).map_or(id, |(known, _)| known).clone();
+        self.teams.insert_mut(id, team);
+    }
+
+    /// Names that are in memory already, of its team, its destinations and its types, are there once and not once for each subscription.
+    fn share_names(&self, team: &Team, subscription: &mut Subscription) {
+        if let Some((known, _)) = self.teams.get_key_value(&subscription.team) {
+            subscription.team = known.clone();
+        }
+        for destination in &mut subscription.destinations {
+            if let Some((known, _)) = team.destinations.get_key_value(destination) {
+                *destination = known.clone();
+            }
+        }
+        for selector in &mut subscription.events {
+            if let TypeSelector::Key(name) = &mut selector.event_type
+                && let Some(known) = self.catalog.get(name)
+            {
+                *name = known.key.clone();
+            }
+        }
     }
 
     /// Puts the record's object in place, or says why it cannot be.
@@ -381,17 +407,19 @@ impl Directory {
         let mut team = self.teams.get(key.team()).cloned().unwrap_or_default();
         match key {
             Key::Subscription(team_id, id) => {
-                let subscription: Subscription = read(&self.codec, Some(Written::Subscription), value)?;
+                let mut subscription: Subscription = read(&self.codec, Some(Written::Subscription), value)?;
                 same_key(
                     &subscription.team == team_id && &subscription.id == id,
                     &subscription.team,
                     &subscription.id,
                 )?;
+                self.share_names(&team, &mut subscription);
+                let id = subscription.id.clone();
                 let rule = subscription::compile(Arc::new(subscription), &self.catalog);
                 let rule = Arc::new(rule.map_err(|faults| Refusal::faults(Reason::Invalid, &faults))?);
                 self.index.insert(&rule);
                 self.subscriptions += 1;
-                team.subscriptions.insert_mut(id.clone(), rule);
+                team.subscriptions.insert_mut(id, rule);
             }
             Key::Destination(team_id, id) => {
                 let destination: Destination = read(&self.codec, Some(Written::Destination), value)?;
@@ -417,7 +445,7 @@ impl Directory {
                 team.secrets.insert_mut(id.clone(), Arc::new(secret));
             }
         }
-        self.teams.insert_mut(key.team().clone(), team);
+        self.put(key.team(), team);
         Ok(())
     }
 }

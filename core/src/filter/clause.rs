@@ -96,12 +96,7 @@ pub(super) fn of_type(
     if required == Required::Asked {
         check.required(&filter, &place);
     }
-    // Mostly under the very name that the selector has, which is then in memory once.
-    let key = match &selector.event_type {
-        TypeSelector::Key(key) if **key == *event_type.key => key.clone(),
-        _ => event_type.key.as_str().into(),
-    };
-    faults.or(Clause { event_type: Some(key), root: root.pack() })
+    faults.or(Clause { event_type: Some(event_type.key.clone()), root: root.pack() })
 }
 
 // === impl Clause ===
@@ -406,8 +401,7 @@ fn offered_operators(spec: &FilterSpec) -> String {
 /// The keys nearest to one that the catalog does not know.
 fn known_types(catalog: &Catalog, key: &str) -> String {
     let key: String = key.chars().take(256).collect();
-    let mut near: Vec<(usize, &str)> =
-        catalog.types().map(|known| (distance(&key, &known.key), known.key.as_str())).collect();
+    let mut near: Vec<(usize, &str)> = catalog.types().map(|known| (distance(&key, &known.key), &*known.key)).collect();
     near.sort_unstable();
     let count = near.len();
     let names: Vec<&str> = near.into_iter().take(MAX_SUGGESTIONS).map(|(_, known)| known).collect();

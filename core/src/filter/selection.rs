@@ -85,7 +85,7 @@ mod tests {
     fn a_selection_covers_what_the_catalog_has() {
         let of = |test: &dyn Fn(&crate::catalog::EventType) -> bool| {
             let catalog = Catalog::builtin();
-            Ok(catalog.types().filter(|t| test(t)).map(|t| t.key.clone()).collect::<Vec<_>>())
+            Ok(catalog.types().filter(|t| test(t)).map(|t| t.key.to_string()).collect::<Vec<_>>())
         };
         assert_eq!(covered("pandium.*", json!({})), of(&|t| t.platform == "pandium"));
         assert_eq!(covered("replicated.customer.*", json!({})), of(&|t| t.key.starts_with("replicated.customer.")));

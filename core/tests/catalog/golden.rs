@@ -58,17 +58,17 @@ fn every_type_has_its_golden_line() {
     for platform in catalog.platforms() {
         let mut known = lines(platform);
         let missing: Vec<&EventType> =
-            catalog.types().filter(|t| t.platform == platform && !known.contains_key(&t.key)).collect();
+            catalog.types().filter(|t| t.platform == platform && !known.contains_key(&*t.key)).collect();
         if missing.is_empty() {
             continue;
         }
-        let names: Vec<&str> = missing.iter().map(|t| t.key.as_str()).collect();
+        let names: Vec<&str> = missing.iter().map(|t| &*t.key).collect();
         assert!(
             std::env::var("TIDINGS_GOLDEN").is_ok_and(|wish| wish == "add"),
             "no golden encoding of {names:?}; to add it: \
              TIDINGS_GOLDEN=add cargo test -p tidings-core --test catalog golden"
         );
-        known.extend(missing.into_iter().map(|t| (t.key.clone(), line(t, &files[&t.key]))));
+        known.extend(missing.into_iter().map(|t| (t.key.to_string(), line(t, &files[&*t.key]))));
         let mut text = String::new();
         known.values().for_each(|line| writeln!(text, "{line}").unwrap());
         fs::create_dir_all(file(platform).parent().unwrap()).unwrap();

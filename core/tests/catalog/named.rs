@@ -31,7 +31,7 @@ fn named() -> BTreeMap<String, Named> {
 #[test]
 fn the_catalog_has_the_named_types_and_no_other() {
     let catalog = Catalog::builtin();
-    let keys: BTreeSet<&str> = catalog.types().map(|t| t.key.as_str()).collect();
+    let keys: BTreeSet<&str> = catalog.types().map(|t| &*t.key).collect();
     assert_eq!(keys, named().keys().map(String::as_str).collect());
     let of = |platform: &str| catalog.types().filter(|t| t.platform == platform).count();
     assert_eq!([of("replicated"), of("scalingo"), of("tyk"), of("pandium")], [28, 47 + 3, 42, 5]);

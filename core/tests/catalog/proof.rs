@@ -70,7 +70,7 @@ fn record(value: Vec<u8>, headers: &[(&str, &str)]) -> Record {
 #[test]
 fn every_example_comes_back_from_every_format() {
     let catalog = Catalog::builtin();
-    let ids: BTreeMap<u32, String> = (1..).zip(catalog.types().map(|t| t.key.clone())).collect();
+    let ids: BTreeMap<u32, String> = (1..).zip(catalog.types().map(|t| t.key.to_string())).collect();
     let decoder = Decoder::new(catalog.clone(), ids.clone(), None).unwrap();
     for (id, key) in &ids {
         let event_type = catalog.get(key).unwrap();
@@ -120,7 +120,7 @@ fn check_filter(event_type: &EventType, spec: &FilterSpec, catalog: &Arc<Catalog
     let place = format!("{} {}", event_type.key, spec.key);
     // What requires a condition cannot be named, so it is met as one of its platform's types.
     let needs_conditions = event_type.filters.iter().any(|spec| spec.required && spec.kind == FilterKind::Condition);
-    let selector = if needs_conditions { format!("{}.*", event_type.platform) } else { event_type.key.clone() };
+    let selector = if needs_conditions { format!("{}.*", event_type.platform) } else { event_type.key.to_string() };
     for (passes, alternatives) in both_ways(event_type, spec) {
         let mut filter = json!({});
         if !needs_conditions {
