@@ -13,7 +13,7 @@ use tidings_core::{
     domain::{DestinationId, Event, EventSelector, Subscription, SubscriptionId, TeamId, Timestamp, TypeSelector},
     filter::{
         Budget, Fault, Index, MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_NODES, MAX_OPERATORS, MAX_OR,
-        MAX_SEARCHES, MAX_VALUES, Of, Rule, TooCostly, compile,
+        MAX_SEARCHES, MAX_VALUES, Of, Room, Rule, TooCostly, compile,
     },
 };
 
@@ -432,7 +432,7 @@ proptest! {
         let expected: Vec<&Arc<Rule>> = rules.iter().filter(|rule| rule.matches(&event)).collect();
         let ids = |rules: Vec<&Arc<Rule>>| rules.iter().map(|rule| rule.subscription.id.to_string()).collect::<Vec<_>>();
         prop_assert_eq!(ids(index.matching(&event)), ids(expected.clone()));
-        let within = index.matching_within(&event.team, &event.event_type, Of { datum: &data, event: &event });
+        let within = index.matching_within(&event.team, &event.event_type, Of { datum: &data, event: &event }, &mut Room::default());
         prop_assert_eq!(within.map(ids), Ok(ids(expected)));
         for rule in &rules {
             index.remove(rule);

@@ -15,7 +15,8 @@ use tidings_core::{
     codec::{MAX_EVENT_BYTES, tape::Tape},
     domain::{EventSelector, Subscription, TypeSelector},
     filter::{
-        Budget, Index, MAX_COST, MAX_GAPS, MAX_OPERATORS, MAX_OR, MAX_SEARCHES, MAX_VALUES, Rule, TooCostly, compile,
+        Budget, Index, MAX_COST, MAX_GAPS, MAX_OPERATORS, MAX_OR, MAX_SEARCHES, MAX_VALUES, Room, Rule, TooCostly,
+        compile,
     },
 };
 
@@ -67,7 +68,7 @@ fn check(name: &str, expected: Outcome, filter: Value, data: &Value) {
     let subscription: Subscription = serde_json::from_value(subscription).expect("a subscription");
     let rule = Arc::new(Rule::compile(Arc::new(subscription), &Catalog::default()).expect("compiled a moment ago"));
     let index = Index::of([rule.clone()]);
-    let of = |datum| index.matching_within(&rule.subscription.team, "some.type", datum);
+    let of = |datum| index.matching_within(&rule.subscription.team, "some.type", datum, &mut Room::default());
     let (found, taken) = least(|| of(datum));
     println!("{name}, index: {:.3} ms", taken.as_secs_f64() * 1e3);
     match found {
@@ -204,6 +205,6 @@ fn selectors_of_one_subscription_are_tried_once() {
     let index = Index::of([rule.clone()]);
     let (text, mut tape) = (json!({"a": vec![7; 1_500]}).to_string(), Tape::new());
     let Ok(datum) = tape.read_json(text.as_bytes()) else { panic!("unusual JSON") };
-    let found = index.matching_within(&rule.subscription.team, "some.type", datum);
+    let found = index.matching_within(&rule.subscription.team, "some.type", datum, &mut Room::default());
     assert!(found.is_ok_and(|found| found.is_empty()));
 }

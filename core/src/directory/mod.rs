@@ -26,8 +26,9 @@ use crate::{
     domain::{
         Destination, DestinationId, Event, NamedSecret, Record, Secret, SecretId, Subscription, SubscriptionId, TeamId,
         TypeSelector,
+        subscription::{MAX_DESTINATIONS, MAX_SELECTORS},
     },
-    filter::{AvroPrograms, Datum, Fault, FixedState, Index, Rule, Stats, TooCostly},
+    filter::{AvroPrograms, Datum, Fault, FixedState, Index, Room, Rule, Stats, TooCostly},
 };
 
 use record::{Refusal, read};
@@ -326,8 +327,9 @@ impl Directory {
         team: &TeamId,
         event_type: &str,
         data: impl Datum<'a>,
+        room: &mut Room,
     ) -> Result<Vec<&Arc<Rule>>, TooCostly> {
-        self.index.matching_within(team, event_type, data)
+        self.index.matching_within(team, event_type, data, room)
     }
 
     /// The same for an event whose data is Avro of that shape, read only as far as filters ask. `None`: it must be read whole.
@@ -413,7 +415,9 @@ impl Directory {
                     &subscription.team,
                     &subscription.id,
                 )?;
-                self.share_names(&team, &mut subscription);
+                if subscription.destinations.len() <= MAX_DESTINATIONS && subscription.events.len() <= MAX_SELECTORS {
+                    self.share_names(&team, &mut subscription);
+                }
                 let id = subscription.id.clone();
                 let rule = subscription::compile(Arc::new(subscription), &self.catalog);
                 let rule = Arc::new(rule.map_err(|faults| Refusal::faults(Reason::Invalid, &faults))?);

@@ -30,7 +30,7 @@ use crate::{
     },
     directory::Directory,
     domain::{Day, DestinationId, NotificationId, Output, Position, Record, Subscription, Timestamp, TopicPartition},
-    filter::{AvroPrograms, Of, Rule},
+    filter::{AvroPrograms, Of, Room, Rule},
 };
 
 /// Bounds and names of one matcher process.
@@ -392,6 +392,7 @@ struct Desk {
 struct Reading {
     tape: Tape,
     programs: AvroPrograms,
+    room: Room,
 }
 
 /// An event and the rules that it matches; its data may be empty.
@@ -425,11 +426,12 @@ impl Reading {
     }
 
     fn whole<'d>(&mut self, record: &Record, directory: &'d Directory, decoder: &Decoder) -> Result<Found<'d>, Unread> {
-        let Read { decoded, data } = decoder.read(record, &mut self.tape)?;
+        let Reading { tape, room, .. } = self;
+        let Read { decoded, data } = decoder.read(record, tape)?;
         let event = &decoded.event;
         let rules = match data {
-            Some(datum) => directory.matching_within(&event.team, &event.event_type, Of { datum, event }),
-            None => directory.matching_within(&event.team, &event.event_type, Of { datum: &event.data, event }),
+            Some(datum) => directory.matching_within(&event.team, &event.event_type, Of { datum, event }, room),
+            None => directory.matching_within(&event.team, &event.event_type, Of { datum: &event.data, event }, room),
         };
         let rules = rules.map_err(|costly| Poison::new(Reason::FilterTooCostly, costly.to_string()))?;
         Ok((decoded, rules))

@@ -1,5 +1,5 @@
 //! Bringing rows into the cache before they are built. Rows of a partition lie anywhere, and what one leads to leads to more: what is near
-//! at hand is followed further than what is far off.
+//! at hand is followed further than what is far off. The rows of one partition are followed to their ends at once.
 
 use std::slice;
 

@@ -21,7 +21,7 @@
 //! dear to ask. Nearly always what does not ask accepts everything and what asks accepts nothing but what is named: of up to 64 rows
 //! nothing is written down then but who asks.
 //!
-//! Up to 64 rows an answer is one word, and stands beside the text that it is for: one cache line each. Beyond that ([`many`](super::many))
+//! Up to 64 rows an answer is one word, and stands beside the text that it is for. Beyond that ([`many`](super::many))
 //! the rows of a named value are written as a list of those that differ from `other`, where that is shorter. Where a column accepts few rows at all, only these are looked at: its value is the access
 //! predicate of its rows (Fabret et al., "Filtering algorithms and implementation for very fast publish/subscribe systems", 2001).
 
@@ -38,6 +38,7 @@ use super::{
     many::Scratch,
     open::Open,
     predicates::Predicates,
+    table::LINE,
 };
 use crate::filter::{Number, Rule};
 
@@ -86,11 +87,11 @@ pub(super) const OTHER: usize = 0;
 pub(super) const ABSENT: usize = 1;
 /// Marks a handle of words rather than of a list.
 pub(super) const DENSE: u32 = 1 << 31;
-/// Bytes of a cache line, and how many of an array are brought in before they are needed.
-const LINE: usize = 64;
+/// How many cache lines of an array are brought in before they are needed.
 const FETCHED_LINES: usize = 8;
-/// Of so many columns with tests on texts the first tests are brought in.
+/// How many of what is dear.
 const FETCHED_DEAR: usize = 2;
+
 // === impl Block ===
 
 impl Block {
@@ -112,6 +113,11 @@ impl Block {
         &self.0.header.header.rules
     }
 
+    /// Bytes of what is neither in an array nor apart: counts, lengths, pointers, the head.
+    pub(super) fn overhead(&self) -> usize {
+        size_of_val(&self.0.header) + size_of::<usize>() + size_of::<Head>()
+    }
+
     pub(super) fn dear(&self) -> &[Dear] {
         &self.0.header.header.dear
     }
@@ -123,15 +129,15 @@ impl Block {
 
     pub fn is_of(&self, team: &str, event_type: Option<&str>) -> bool {
         let type_bytes = event_type.map_or(NONE, |event_type| event_type.len() as u32);
-        let head = self.body().head;
+        let Body { head, words, .. } = self.body();
         if (head.team_bytes, head.type_bytes) != (team.len() as u32, type_bytes) {
             return false;
         }
         let key = packed(team).chain(packed(event_type.unwrap_or_default()));
-        self.body().words.iter().zip(key).all(|(known, word)| *known == word)
+        words.iter().zip(key).all(|(known, word)| *known == word)
     }
 
-    /// Has what every event needs brought into the cache, without waiting for any of it.
+    /// Has what every event needs brought into the cache, without waiting for it.
     pub fn fetch(&self) {
         prefetch_index(slice::from_ref(&self.0.header), 0);
         (0..FETCHED_LINES).for_each(|line| prefetch_index(&self.0.slice, line * LINE / size_of::<u64>()));
@@ -165,8 +171,7 @@ impl Block {
         Open { rules, dear, body: self.body() }
     }
 
-    /// Adds the rules that match, each once, in the order of their ids. `dead` are rows that are there no longer; it may be
-    /// shorter than there are rows.
+    /// As [`Open::matching`].
     pub fn matching<'i, 'a>(
         &'i self,
         dead: &[u64],
@@ -195,7 +200,7 @@ impl Block {
 
     /// Words a set of rows takes.
     pub(super) fn width(&self) -> usize {
-        self.rules().len().div_ceil(64)
+        self.open().width()
     }
 }
 

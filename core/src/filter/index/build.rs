@@ -161,6 +161,7 @@ impl Builder {
         self.values.clear();
         self.texts.clear();
         self.extras.clear();
+        self.dear.clear();
     }
 
     /// The place of a set that concerns no column; [`NONE`] of an empty one.
@@ -243,7 +244,7 @@ impl Builder {
             let rows = self.differing(&differing).into();
             let mut bytes = word.bytes;
             if word.is_long() {
-                bytes = Word::long(text.as_bytes(), self.texts.len() as u32).bytes;
+                bytes = word.at(self.texts.len() as u32, text.as_bytes()).bytes;
                 self.texts.extend_from_slice(text.as_bytes());
             }
             self.tags.push(word.tag);

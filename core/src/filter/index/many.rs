@@ -1,4 +1,4 @@
-//! Blocks of more than 64 rows: the same as in [`block`](super::block), in words of 64 rows.
+//! Blocks of more than 64 rows: the same as in [`open`](super::open), in words of 64 rows.
 //!
 //! Up to some words one column is asked after another, but for those for which no row is left that asks. Beyond, all columns answer
 //! first: where one of them accepts few rows, only these are looked at. What an event is matched with on the way is kept in a
@@ -21,6 +21,8 @@ pub struct Scratch<'i, 'a> {
     /// Rows that a predicate adds or, if true, takes away.
     held: Vec<(Rows<'i>, bool)>,
     answers: Vec<Answer<'i>>,
+    /// Of a partition in layers, what was found, by what orders it.
+    pub(super) ordered: Vec<(u64, &'i Arc<Rule>)>,
     /// In a place of its own: a scratch is moved for every event.
     pub(super) sets: Box<Sets>,
 }
@@ -45,6 +47,7 @@ pub struct Room {
     many: Vec<Scalar<'static>>,
     held: Vec<(Rows<'static>, bool)>,
     answers: Vec<Answer<'static>>,
+    ordered: Vec<(u64, &'static Arc<Rule>)>,
     sets: Option<Box<Sets>>,
 }
 
@@ -391,15 +394,25 @@ impl Rows<'_> {
 
 impl Room {
     pub fn lend<'i, 'a>(&mut self) -> Scratch<'i, 'a> {
-        let Room { many, held, answers, sets } = self;
-        let sets = sets.take().unwrap_or_default();
-        Scratch { many: emptied(many), held: emptied(held), answers: emptied(answers), sets }
+        let Room { many, held, answers, ordered, sets } = self;
+        Scratch {
+            many: emptied(many),
+            held: emptied(held),
+            answers: emptied(answers),
+            ordered: emptied(ordered),
+            sets: sets.take().unwrap_or_default(),
+        }
     }
 
     pub fn of(scratch: Scratch<'_, '_>) -> Room {
-        let Scratch { mut many, mut held, mut answers, sets } = scratch;
-        let (many, held, answers) = (emptied(&mut many), emptied(&mut held), emptied(&mut answers));
-        Room { many, held, answers, sets: Some(sets) }
+        let Scratch { mut many, mut held, mut answers, mut ordered, sets } = scratch;
+        Room {
+            many: emptied(&mut many),
+            held: emptied(&mut held),
+            answers: emptied(&mut answers),
+            ordered: emptied(&mut ordered),
+            sets: Some(sets),
+        }
     }
 }
 

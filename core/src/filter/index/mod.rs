@@ -47,7 +47,7 @@ use build::Builder;
 use fields::Fields;
 use found::{MAX_WAYS_WEIGHT, OfDatum, Source};
 use hash::hash;
-use many::{Room, Scratch};
+use many::Scratch;
 use partition::{Partition, by_id};
 use projection::Projection;
 use row::{Key, Row, key_hash, type_hash};
@@ -55,6 +55,7 @@ use scan::{Addressed, OfScan};
 use table::Table;
 
 pub use avro::{AvroProgram, AvroPrograms};
+pub use many::Room;
 pub use scan::Scanner;
 pub use stats::{PartitionStats, Stats};
 
@@ -205,18 +206,22 @@ impl Index {
         found
     }
 
-    /// The same for who must not wait: filters that the index leaves to plain evaluation have a [`Budget`](super::Budget) each.
+    /// The same for who must not wait: filters that the index leaves to plain evaluation have a [`Budget`](super::Budget) each. The room is
+    /// used again for the next event.
     pub fn matching_within<'a>(
         &self,
         team: &TeamId,
         event_type: &str,
         data: impl Datum<'a>,
+        room: &mut Room,
     ) -> Result<Vec<&Arc<Rule>>, TooCostly> {
         let (mut found, mut bill) = (Vec::new(), Bill::new());
         let mut source =
             OfDatum { fields: &self.fields, event_type, data, bill: Some(&mut bill), ways: MAX_WAYS_WEIGHT };
         let approached = self.approach(Addressed { team: team.as_str(), event_type });
-        self.matching_in(approached, &mut source, &mut Scratch::default(), &mut found);
+        let mut scratch = room.lend();
+        self.matching_in(approached, &mut source, &mut scratch, &mut found);
+        *room = Room::of(scratch);
         bill.or(found)
     }
 

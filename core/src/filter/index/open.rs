@@ -134,7 +134,10 @@ impl<'i> Open<'i> {
         } else {
             lower_bound(tags, word.tag)
         };
-        let same = tags[start..].iter().take_while(|tag| **tag == word.tag).count();
+        let same = match tags.get(start + FEW_SAME) {
+            Some(tag) if *tag == word.tag => tags[start..].partition_point(|tag| *tag == word.tag),
+            _ => tags[start..].iter().take_while(|tag| **tag == word.tag).count(),
+        };
         let same = &body.values[first + start..][..same];
         let order = |value: &Value| match word.is_long() {
             false => Word::cmp_short(value.bytes, word.bytes),

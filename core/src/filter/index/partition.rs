@@ -7,7 +7,7 @@
 //! What is new is built by itself and laid over; it is built together with what is not much larger (Bentley and Saxe, "Decomposable searching
 //! problems", 1980). So a change costs the building of few rows, and an event looks at few blocks.
 
-use std::{cmp::Reverse, iter, sync::Arc};
+use std::{cmp::Reverse, iter, mem, sync::Arc};
 
 use super::{
     ahead::Ahead,
@@ -111,7 +111,7 @@ impl Partition {
         };
         first.matching(&rest.dead, source, scratch, found);
         let of_first = found.len();
-        let mut ordered = Vec::new();
+        let mut ordered = mem::take(&mut scratch.ordered);
         for layer in &rest.layers {
             let before = found.len();
             layer.block.matching(&layer.dead, source, scratch, found);
@@ -132,6 +132,8 @@ impl Partition {
             found.truncate(begin);
             found.extend(ordered.iter().map(|(_, rule)| *rule));
         }
+        ordered.clear();
+        scratch.ordered = ordered;
     }
 
     /// Builds what is fresh and takes away what is dead, where there is much of it. False: nothing is left.

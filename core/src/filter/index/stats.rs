@@ -2,11 +2,7 @@
 
 use serde::Serialize;
 
-use super::{
-    Index, Partition,
-    block::{Apart, Block},
-    partition::ones,
-};
+use super::{Index, Partition, block::Block, partition::ones};
 
 /// Counts, and bytes by part. Bytes are those of the index's own arrays; what an allocator adds to each is not in them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -137,7 +133,7 @@ impl Stats {
         self.values += block.body().values.len();
         self.bounds += block.body().extras.iter().map(|extra| extra.bounds as usize).sum::<usize>();
         self.predicates += predicates().map(|predicates| predicates.len()).sum::<usize>();
-        self.bytes.rules += size_of_val(block.rules()) + size_of::<Apart>();
+        self.bytes.rules += size_of_val(block.rules()) + block.overhead();
         self.bytes.columns += size_of_val(block.body().columns);
         self.bytes.values +=
             size_of_val(block.body().values) + size_of_val(block.body().tags) + block.body().texts.len();

@@ -47,14 +47,14 @@ impl<V: Clone> Table<V> {
     }
 
     /// Those of that hash, nearly always one.
-    pub fn of_hash(&self, hash: u64) -> impl Iterator<Item = &V> + Clone {
+    pub fn of_hash(&self, hash: u64) -> impl Iterator<Item = &V> {
         self.page(hash).iter().filter(move |(known, _)| *known == hash).map(|(_, value)| value)
     }
 
     /// Has what [`Table::of_hash`] goes through brought into the cache, without waiting for it.
     pub fn fetch(&self, hash: u64) {
         let page = self.page(hash);
-        (0..page.len()).step_by(LINE / size_of::<(u64, V)>()).for_each(|entry| prefetch_index(page, entry));
+        (0..page.len()).step_by((LINE / size_of::<(u64, V)>()).max(1)).for_each(|entry| prefetch_index(page, entry));
     }
 
     /// For a change: copies what others share.
@@ -132,7 +132,7 @@ impl<V: Clone> Table<V> {
 }
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 /// Counts of an [`Arc`].
 const ARC_BYTES: usize = 16;
 

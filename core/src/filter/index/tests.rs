@@ -15,6 +15,8 @@ use crate::{
     filter::{Clause, compile},
 };
 
+mod few;
+
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
 struct Chance(u64);
 
@@ -409,6 +411,10 @@ fn a_fault_in_any_structure_is_found() {
                 body.values().len() > 2
             })
         });
+        check("hashes that stand at other values", count, &|block| {
+            block.spoil_body(|mut body| body.tags().rotate_left(1));
+            block.body().tags.len() > 1
+        });
         check("exact bounds off by one", count, &|block| {
             block.spoil_apart(|apart| {
                 let wide = apart.dear.iter_mut().filter_map(|dear| dear.wide.as_mut());
@@ -525,9 +531,10 @@ fn a_rule_of_several_clauses_is_given_out_once() {
 #[test]
 fn texts_of_one_hash_are_told_apart() {
     let chance = &mut Chance(3);
-    for begin in ["value", "a value of some length"] {
-        let texts: Vec<String> = (0..40).map(|i| format!("{begin} {i:02}")).collect();
-        let rules: Vec<Arc<Rule>> = (0..40)
+    // A few are compared one by one, many are searched.
+    for (begin, count) in [("value", 40), ("a value of some length", 40), ("value", 5), ("a value of some length", 5)] {
+        let texts: Vec<String> = (0..count).map(|i| format!("{begin} {i:02}")).collect();
+        let rules: Vec<Arc<Rule>> = (0..count)
             .map(|number| {
                 let filter = Map::from_iter([("text".to_owned(), json!([texts[number]]))]);
                 let selector = EventSelector { event_type: TypeSelector::Any, filter: filter.into() };

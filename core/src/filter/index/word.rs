@@ -1,16 +1,14 @@
 //! A text as dictionaries hold it: what of its hash is needed to find it, and the text itself where that is short.
 //!
-//! Most values that filters name are shorter than a pointer to them and its length: one cache line tells whether it is the one.
+//! Most values that filters name are shorter than a pointer to them and its length. A column keeps the [tags](Word::tag) of its words side by
+//! side: most values of an event nobody names, and these tell.
 
 use std::cmp::Ordering;
-
-use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::hash::hash;
 
 /// Of two short texts these are equal when the texts are, of two long ones when their [tags](Word::tag) are: then somebody must compare.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
-#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Word {
     /// Upper bits of the hash, and the length in the lowest byte; [`LONG`] of a long one.
     pub tag: u32,
@@ -36,8 +34,9 @@ impl Word {
         Word { tag: hash | text.len() as u32, bytes: [low as u32, (low >> 32) as u32, high] }
     }
 
-    pub fn long(text: &[u8], place: u32) -> Word {
-        Word { bytes: [place, text.len() as u32, 0], ..Word::of(text) }
+    /// Of a long text, which stands there.
+    pub fn at(self, place: u32, text: &[u8]) -> Word {
+        Word { bytes: [place, text.len() as u32, 0], ..self }
     }
 
     #[inline]
@@ -91,7 +90,7 @@ mod tests {
     fn it_is_the_text() {
         for length in 0..20 {
             let text: Vec<u8> = (0..length).map(|at| b'a' + at).collect();
-            let word = if text.len() > MAX_SHORT { Word::long(&text, 0) } else { Word::of(&text) };
+            let word = if text.len() > MAX_SHORT { Word::of(&text).at(0, &text) } else { Word::of(&text) };
             assert_eq!(word.text(&text), text);
             assert_eq!(word.tag, Word::of(&text).tag);
             for at in 0..text.len() {
