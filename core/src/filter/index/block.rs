@@ -34,9 +34,6 @@ use triomphe::ThinArc;
 use super::body::BodyMut;
 use super::{
     body::{Body, Head, NONE},
-    found::Source,
-    many::Scratch,
-    open::Open,
     predicates::Predicates,
     table::LINE,
 };
@@ -164,24 +161,6 @@ impl Block {
         (ptr::from_ref(rule).addr() - self.rules().as_ptr().addr()) / size_of::<Arc<Rule>>()
     }
 
-    /// Its arrays, to be looked into.
-    #[inline]
-    pub(super) fn open(&self) -> Open<'_> {
-        let Apart { rules, dear } = &self.0.header.header;
-        Open { rules, dear, body: self.body() }
-    }
-
-    /// As [`Open::matching`].
-    pub fn matching<'i, 'a>(
-        &'i self,
-        dead: &[u64],
-        source: &mut impl Source<'a>,
-        scratch: &mut Scratch<'i, 'a>,
-        found: &mut Vec<&'i Arc<Rule>>,
-    ) {
-        self.open().matching(dead, source, scratch, found);
-    }
-
     /// Team and event type.
     pub(super) fn key(&self) -> (String, Option<String>) {
         let text = |words: &[u64], bytes: u32| {
@@ -195,13 +174,20 @@ impl Block {
 
     /// How many rows must be verified.
     pub(super) fn verified(&self) -> usize {
-        self.open().set(self.body().head.verified).iter().map(|word| word.count_ones() as usize).sum()
+        let Body { head, words, .. } = self.body();
+        let set = words.get(head.verified as usize..).unwrap_or_default();
+        set.iter().take(self.width()).map(|word| word.count_ones() as usize).sum()
     }
 
     /// Words a set of rows takes.
     pub(super) fn width(&self) -> usize {
-        self.open().width()
+        width(self.rules().len())
     }
+}
+
+/// Words that a set of so many rows takes.
+pub(super) fn width(rows: usize) -> usize {
+    rows.div_ceil(64)
 }
 
 /// Bounds up to this are compared as [`whole_key`]s.

@@ -1,80 +1,20 @@
 //! Blocks of more than 64 rows: the same as in [`open`](super::open), in words of 64 rows.
 //!
 //! Up to some words one column is asked after another, but for those for which no row is left that asks. Beyond, all columns answer
-//! first: where one of them accepts few rows, only these are looked at. What an event is matched with on the way is kept in a
-//! [`Scratch`], whose room is used again for the next event.
+//! first: where one of them accepts few rows, only these are looked at.
 
 use std::{mem, ops::Range, sync::Arc};
 
 use super::{
+    answer::{Answer, Rows, bit},
     block::{ABSENT, DENSE, OTHER},
     body::{Column, NONE},
     found::{Found, Source},
     open::{Open, verify_row},
+    scratch::{Scratch, Sets},
 };
 use crate::filter::{Rule, literals::Scalar};
 
-/// Room for one event, used again for the next block.
-#[derive(Debug, Default)]
-pub struct Scratch<'i, 'a> {
-    pub(super) many: Vec<Scalar<'a>>,
-    /// Rows that a predicate adds or, if true, takes away.
-    held: Vec<(Rows<'i>, bool)>,
-    answers: Vec<Answer<'i>>,
-    /// Of a partition in layers, what was found, by what orders it.
-    pub(super) ordered: Vec<(u64, &'i Arc<Rule>)>,
-    /// In a place of its own: a scratch is moved for every event.
-    pub(super) sets: Box<Sets>,
-}
-
-/// What of a [`Scratch`] is of no event.
-#[derive(Debug, Default)]
-pub(super) struct Sets {
-    pub hits: Vec<u32>,
-    /// By column, where its answers end.
-    ends: Vec<usize>,
-    candidates: Vec<u64>,
-    /// Rows that ask for what only plain evaluation can tell. Empty: none do.
-    unclear: Vec<u64>,
-    accepted: Vec<u64>,
-    one: Vec<u64>,
-    list: Vec<u32>,
-}
-
-/// The room of a [`Scratch`] between two events.
-#[derive(Debug, Default)]
-pub struct Room {
-    many: Vec<Scalar<'static>>,
-    held: Vec<(Rows<'static>, bool)>,
-    answers: Vec<Answer<'static>>,
-    ordered: Vec<(u64, &'static Arc<Rule>)>,
-    sets: Option<Box<Sets>>,
-}
-
-/// A set of rows.
-#[derive(Clone, Copy, Debug)]
-enum Rows<'i> {
-    Words(&'i [u64]),
-    /// In order.
-    List(&'i [u32]),
-}
-
-/// Which rows accept one value of the event: those of `words`, but for the `flips`, where it is the other way round.
-#[derive(Clone, Copy, Debug)]
-struct Answer<'i> {
-    words: &'i [u64],
-    flips: &'i [u32],
-    /// The flips stand in order, each once.
-    sorted: bool,
-    /// How many rows `words` has, if that is known.
-    size: Option<u32>,
-    /// Where the predicates that hold begin and end.
-    first_hit: u32,
-    last_hit: u32,
-}
-
-/// So many words of rows are narrowed column by column.
-pub(super) const SOME_WORDS: usize = 16;
 /// Answers of one array that are compared one by one rather than sorted.
 const FEW_ANSWERS: usize = 16;
 
@@ -340,91 +280,6 @@ fn distinct_from(answers: &mut Vec<Answer<'_>>, first: usize) {
     answers.append(&mut many);
 }
 
-// === impl Answer ===
-
-impl Answer<'_> {
-    fn is_same(&self, other: &Answer<'_>) -> bool {
-        let same = std::ptr::eq(self.words, other.words) && std::ptr::eq(self.flips, other.flips);
-        same && self.first_hit == self.last_hit && other.first_hit == other.last_hit
-    }
-
-    fn accepts(&self, row: u32, held: &[(Rows<'_>, bool)]) -> bool {
-        let flipped = if self.sorted {
-            self.flips.binary_search(&row).is_ok()
-        } else {
-            self.flips.iter().filter(|flip| **flip == row).count() % 2 == 1
-        };
-        let mut accepted = bit(self.words, row) != flipped;
-        for (rows, takes) in &held[self.first_hit as usize..self.last_hit as usize] {
-            if rows.contain(row) {
-                accepted = !takes;
-            }
-        }
-        accepted
-    }
-
-    /// All rows that accept.
-    fn write(&self, held: &[(Rows<'_>, bool)], out: &mut Vec<u64>) {
-        out.clear();
-        out.extend_from_slice(self.words);
-        self.flips.iter().for_each(|row| out[*row as usize / 64] ^= 1 << (row % 64));
-        for (rows, takes) in &held[self.first_hit as usize..self.last_hit as usize] {
-            match (rows, takes) {
-                (Rows::Words(words), false) => out.iter_mut().zip(*words).for_each(|(out, word)| *out |= word),
-                (Rows::Words(words), true) => out.iter_mut().zip(*words).for_each(|(out, word)| *out &= !word),
-                (Rows::List(rows), false) => rows.iter().for_each(|row| out[*row as usize / 64] |= 1 << (row % 64)),
-                (Rows::List(rows), true) => rows.iter().for_each(|row| out[*row as usize / 64] &= !(1 << (row % 64))),
-            }
-        }
-    }
-}
-
-// === impl Rows ===
-
-impl Rows<'_> {
-    fn contain(self, row: u32) -> bool {
-        match self {
-            Rows::Words(words) => bit(words, row),
-            Rows::List(rows) => rows.binary_search(&row).is_ok(),
-        }
-    }
-}
-
-// === impl Room ===
-
-impl Room {
-    pub fn lend<'i, 'a>(&mut self) -> Scratch<'i, 'a> {
-        let Room { many, held, answers, ordered, sets } = self;
-        Scratch {
-            many: emptied(many),
-            held: emptied(held),
-            answers: emptied(answers),
-            ordered: emptied(ordered),
-            sets: sets.take().unwrap_or_default(),
-        }
-    }
-
-    pub fn of(scratch: Scratch<'_, '_>) -> Room {
-        let Scratch { mut many, mut held, mut answers, mut ordered, sets } = scratch;
-        Room {
-            many: emptied(&mut many),
-            held: emptied(&mut held),
-            answers: emptied(&mut answers),
-            ordered: emptied(&mut ordered),
-            sets: Some(sets),
-        }
-    }
-}
-
-/// The same memory for another lifetime: collecting takes over the source's.
-fn emptied<A, B>(full: &mut Vec<A>) -> Vec<B> {
-    full.clear();
-    if full.capacity() == 0 {
-        return Vec::new();
-    }
-    mem::take(full).into_iter().filter_map(|_| None).collect()
-}
-
 /// Takes those away that the answer does not accept.
 fn narrow(candidates: &mut [u64], answer: &Answer<'_>, kept: &mut Vec<u32>) {
     kept.clear();
@@ -432,8 +287,4 @@ fn narrow(candidates: &mut [u64], answer: &Answer<'_>, kept: &mut Vec<u32>) {
     candidates.iter_mut().zip(answer.words).for_each(|(candidates, words)| *candidates &= words);
     answer.flips.iter().for_each(|row| candidates[*row as usize / 64] &= !(1 << (row % 64)));
     kept.iter().for_each(|row| candidates[*row as usize / 64] |= 1 << (row % 64));
-}
-
-fn bit(words: &[u64], row: u32) -> bool {
-    words.get(row as usize / 64).is_some_and(|word| word >> (row % 64) & 1 == 1)
 }

@@ -14,10 +14,11 @@
 //! What is deliberately absent: any decision by a hash alone (keys, names and texts are compared byte by byte), and any knowledge
 //! of operators that [`Parts`](super::alternatives::Parts) does not name: they are left to plain evaluation.
 //!
-//! Reading order: this file, [`partition`], [`block`], [`open`], [`many`], [`body`], [`row`], [`build`], `ahead`, [`found`], [`scan`] and [`avro`] for events that are not read whole, `predicates`,
-//! `fields`, `table`, `word`, `hash`.
+//! Reading order: this file, [`partition`], [`block`], [`open`], [`many`], `answer`, [`body`], [`row`], [`build`], `ahead`, [`found`], [`scan`] and [`avro`] for events that are not read whole, `predicates`,
+//! `scratch`, `fields`, `table`, `word`, `hash`.
 
 mod ahead;
+mod answer;
 mod avro;
 mod block;
 mod body;
@@ -32,6 +33,7 @@ mod predicates;
 mod projection;
 mod row;
 mod scan;
+mod scratch;
 mod stats;
 mod table;
 #[cfg(test)]
@@ -47,16 +49,16 @@ use build::Builder;
 use fields::Fields;
 use found::{MAX_WAYS_WEIGHT, OfDatum, Source};
 use hash::hash;
-use many::Scratch;
 use partition::{Partition, by_id};
 use projection::Projection;
 use row::{Key, Row, key_hash, type_hash};
 use scan::{Addressed, OfScan};
+use scratch::Scratch;
 use table::Table;
 
 pub use avro::{AvroProgram, AvroPrograms};
-pub use many::Room;
 pub use scan::Scanner;
+pub use scratch::Room;
 pub use stats::{PartitionStats, Stats};
 
 use super::{Datum, Of, Rule, TooCostly, budget::Bill};

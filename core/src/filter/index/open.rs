@@ -5,16 +5,16 @@ use std::{slice, sync::Arc};
 use prefetch_index::prefetch_index;
 
 use super::{
-    block::{Dear, Edge, Wide, whole_key},
+    block::{Block, Dear, Edge, Wide, whole_key, width},
     body::{Body, Column, Extra, NONE, Value},
     found::{Found, Source},
-    many::{SOME_WORDS, Scratch},
     predicates::Predicates,
+    scratch::Scratch,
     word::Word,
 };
 use crate::filter::{Number, Rule, literals::Scalar};
 
-/// The arrays of a [`Block`](super::block::Block).
+/// The arrays of a [`Block`].
 #[derive(Clone, Copy)]
 pub(super) struct Open<'i> {
     pub rules: &'i [Arc<Rule>],
@@ -26,10 +26,17 @@ pub(super) struct Open<'i> {
 const FEW_VALUES: usize = 16;
 const FEW_SAME: usize = 8;
 const FEW_BOUNDS: usize = 8;
+/// So many words of rows are narrowed column by column.
+const SOME_WORDS: usize = 16;
 
 // === impl Open ===
 
 impl<'i> Open<'i> {
+    #[inline]
+    pub fn of(block: &'i Block) -> Open<'i> {
+        Open { rules: block.rules(), dear: block.dear(), body: block.body() }
+    }
+
     /// Adds the rules that match, each once, in the order of their ids. `dead` are rows that are there no longer; it may be
     /// shorter than there are rows.
     pub fn matching<'a>(
@@ -186,7 +193,7 @@ impl<'i> Open<'i> {
 
     /// Words a set of rows takes.
     pub fn width(&self) -> usize {
-        self.rules.len().div_ceil(64)
+        width(self.rules.len())
     }
 }
 

@@ -14,8 +14,9 @@ use super::{
     block::Block,
     fields::Fields,
     found::Source,
-    many::Scratch,
+    open::Open,
     row::{Key, Row},
+    scratch::Scratch,
 };
 use crate::filter::Rule;
 
@@ -100,7 +101,7 @@ impl Partition {
         let begin = found.len();
         let Some(rest) = self.rest.as_deref() else {
             if let Some(block) = &self.block {
-                block.matching(&[], source, scratch, found);
+                Open::of(block).matching(&[], source, scratch, found);
             }
             return;
         };
@@ -109,12 +110,12 @@ impl Partition {
             found.extend(rest.fresh.iter().map(|row| &row.rule).filter(|rule| source.holds(rule)));
             return by_id(found, begin);
         };
-        first.matching(&rest.dead, source, scratch, found);
+        Open::of(first).matching(&rest.dead, source, scratch, found);
         let of_first = found.len();
         let mut ordered = mem::take(&mut scratch.ordered);
         for layer in &rest.layers {
             let before = found.len();
-            layer.block.matching(&layer.dead, source, scratch, found);
+            Open::of(&layer.block).matching(&layer.dead, source, scratch, found);
             let rank = |rule: &Arc<Rule>| layer.ranks.get(layer.block.row_of(rule)).copied().unwrap_or_default();
             ordered.extend(found[before..].iter().map(|rule| (2 * u64::from(rank(rule)), *rule)));
         }

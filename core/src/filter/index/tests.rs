@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, env};
 
 use serde_json::{Map, Value, json};
 
-use super::{block::Apart, partition::Rest, word::Word, *};
+use super::{block::Apart, open::Open, partition::Rest, word::Word, *};
 use crate::{
     catalog::Catalog,
     codec::tape::Tape,
@@ -454,7 +454,8 @@ fn a_fault_in_any_structure_is_found() {
     });
     // Many bounds are kept in another form.
     check("a bound of numbers inclusive instead of exclusive", 50, &|block| {
-        let whole = block.body().extras.iter().filter(|extra| block.open().wide(extra).is_none() && extra.bounds > 0);
+        let whole =
+            block.body().extras.iter().filter(|extra| Open::of(block).wide(extra).is_none() && extra.bounds > 0);
         let keys: Vec<usize> =
             whole.flat_map(|extra| extra.keys as usize..(extra.keys + extra.bounds) as usize).collect();
         block.spoil_body(|mut body| {
@@ -565,7 +566,7 @@ fn texts_of_one_hash_are_told_apart() {
             let data = json!({"text": text});
             let mut source =
                 OfDatum { fields: &fields, event_type: "any", data: &data, bill: None, ways: MAX_WAYS_WEIGHT };
-            block.matching(&[], &mut source, &mut Scratch::default(), &mut found);
+            Open::of(block).matching(&[], &mut source, &mut Scratch::default(), &mut found);
             assert_eq!(found.len(), 1, "{text}");
             assert!(found[0].matches(&Event { data: data.clone(), ..event(chance) }), "{text}");
         }

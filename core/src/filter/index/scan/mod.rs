@@ -15,8 +15,8 @@ use std::str;
 use self::{expected::Expected, read::Reader};
 use super::{
     found::{Found, Source, weight},
-    many::Room,
     projection::Projection,
+    scratch::Room,
 };
 use crate::{
     codec::tape::{MAX_BYTES, Unusual},
