@@ -1,6 +1,6 @@
 //! The program: reads the command line, then either runs roles or one command.
 
-use std::{process::ExitCode, time::Duration};
+use std::{panic, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use tidings::{
@@ -15,7 +15,11 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// What still runs on blocking threads at the end, such as a name being looked up, is not waited for longer.
 const LAST_WAIT: Duration = Duration::from_millis(500);
 
+/// What a shell says of a program that a closed pipe has ended: 128 and the signal's number.
+const CLOSED_PIPE: i32 = 128 + 13;
+
 fn main() -> ExitCode {
+    end_where_nobody_reads_on();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
@@ -26,6 +30,18 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => failed(&error),
     }
+}
+
+/// `tidings types | head`: whoever has read enough closes the pipe, which is no fault of ours and needs no words.
+fn end_where_nobody_reads_on() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
+            std::process::exit(CLOSED_PIPE);
+        }
+        usual(panic);
+    }));
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {

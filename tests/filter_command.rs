@@ -1,4 +1,4 @@
-//! `tidings filter test`: its exit codes and answers, which pipelines rely on.
+//! `tidings filter test`: its exit codes and answers, which pipelines rely on; and that a pipeline may end before its command.
 
 use std::{
     io::Write,
@@ -87,4 +87,14 @@ fn cases_are_answered_a_line_each_in_order() {
     assert_eq!(answers[2], r#"error: filter.a: found "x"; allowed: an array of alternatives: ["x"]"#);
     assert_eq!(answers[3], "error: found no event on this line");
     assert!(answers[4].starts_with("error: "), "{printed}");
+}
+
+/// As `tidings types | head -1` does: who has read enough gets no word of a panic.
+#[test]
+fn a_pipe_that_is_closed_ends_it_without_a_word() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
+    let mut child = command.arg("types").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ended");
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(141), ""));
 }
