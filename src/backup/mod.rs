@@ -9,7 +9,7 @@
 //! What is deliberately absent: the distributed mode, whose log and store have backups of their own
 //! (`docs/OPERATIONS.md`), and parts: a backup is whole or it is refused.
 //!
-//! Reading order: this file, [`snapshot`], [`archive`], [`restore`].
+//! Reading order: this file, [`snapshot`], [`archive`], [`restore`](mod@restore).
 
 pub mod archive;
 pub mod restore;

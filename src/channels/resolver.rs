@@ -3,7 +3,7 @@
 //! This is the guard where it counts: the HTTP client connects to exactly the addresses this returns, with no second
 //! look-up in which a hostile name could change its mind. A name with one refused address is refused as a whole;
 //! calling "the good ones" would let a mixed answer probe the inside. Literal addresses never come here: see
-//! [`UrlRules`](tidings_core::domain::address::UrlRules).
+//! [`UrlRules`].
 
 use std::{
     future::Future,

@@ -46,7 +46,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Check {
-    /// The folder: <platform>/<key>.avsc
+    /// The folder, PLATFORM/KEY.avsc in it
     pub folder: PathBuf,
     /// The folder as it was [default: the catalog in force]
     #[arg(long, value_name = "FOLDER")]

@@ -1,7 +1,7 @@
 //! From three layers of text to one [`Settings`], with every mistake reported at once.
 //!
 //! text → table (each layer) → one table (later layers win) → checked against `default.toml` for keys and kinds,
-//! against [`bounds`](super::bounds) for values → [`Settings`]. After the checks the last arrow cannot fail.
+//! against [`bounds`] for values → [`Settings`]. After the checks the last arrow cannot fail.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 

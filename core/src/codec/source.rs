@@ -1,6 +1,6 @@
 //! A record of an events topic → an event.
 //!
-//! A record is read in four steps: [`framing`](super::framing) says its format, the format's reader makes JSON of it (with
+//! A record is read in four steps: [`framing`] says its format, the format's reader makes JSON of it (with
 //! the writer's schema where there is one), [`mapping`](super::mapping) finds attributes and data in that, and
 //! [`attributes`](super::attributes) holds them to their bounds.
 //!

@@ -6,11 +6,13 @@
 //!
 //! - This file: the fold.
 //! - [`key`]: `sub/<team>/<id>`, `dst/<team>/<id>`, `sec/<team>/<name>`.
+//! - `problem`: why a key is inactive.
 //! - `record`: a record's value, read without ever repeating it.
 //! - [`subscription`], [`destination`]: what a valid one is. The same checks serve the fold and the writers.
 
 pub mod destination;
 pub mod key;
+mod problem;
 mod record;
 pub mod subscription;
 
@@ -18,7 +20,6 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use bytes::Bytes;
 use rpds::{HashTrieMap, HashTrieMapSync, RedBlackTreeMapSync};
-use serde::Serialize;
 
 use crate::{
     catalog::{Catalog, Shape},
@@ -31,10 +32,12 @@ use crate::{
     filter::{AvroPrograms, Datum, Fault, FixedState, Index, Room, Rule, Stats, TooCostly},
 };
 
-use record::{Refusal, read};
+use problem::Refusal;
+use record::read;
 
 pub use destination::validate_destination;
 pub use key::{Key, KeyFault, destination_key, parse_key, secret_key, subscription_key};
+pub use problem::{MAX_DETAIL, MAX_FIELD, Problem, Reason};
 pub use subscription::validate_subscription;
 
 /// One version of the directory.
@@ -69,22 +72,6 @@ struct Team {
     secrets: RedBlackTreeMapSync<SecretId, Arc<NamedSecret>>,
 }
 
-/// Why the last record of a key is not active.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    /// The record's key, as text.
-    pub key: String,
-    /// The team, where the key tells it.
-    pub team: Option<TeamId>,
-    /// Where the record stands.
-    pub offset: i64,
-    pub reason: Reason,
-    /// The first field that is wrong, as a path, where one can be named.
-    pub field: Option<String>,
-    /// In words, without secrets, at most [`MAX_DETAIL`] bytes.
-    pub detail: String,
-}
-
 /// A reference of an active destination to a secret that is not stored: what goes there waits for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unresolved {
@@ -92,24 +79,6 @@ pub struct Unresolved {
     pub key: String,
     pub team: TeamId,
     pub field: String,
-}
-
-/// Why a record makes its key inactive. In the order of the checks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// The key is none of those in [`key`].
-    BadKey,
-    /// The value is longer than [`MAX_VALUE_BYTES`].
-    TooLarge,
-    /// The value is not the JSON or Avro of what the key names.
-    Decode,
-    /// The value names another team or id than the key.
-    KeyMismatch,
-    /// A secret stands there in clear.
-    PlainSecret,
-    /// Something in it is not allowed.
-    Invalid,
 }
 
 /// What a record did to the directory.
@@ -127,10 +96,6 @@ pub enum Applied {
 
 /// The longest value of a directory record, in bytes.
 pub const MAX_VALUE_BYTES: usize = 256 * 1024;
-/// The longest [`Problem::field`], in bytes.
-pub const MAX_FIELD: usize = 256;
-/// The longest [`Problem::detail`], in bytes.
-pub const MAX_DETAIL: usize = 1024;
 
 // === impl Directory ===
 
@@ -167,15 +132,10 @@ impl Directory {
         };
         match self.activate(&parsed, value) {
             Ok(()) => Applied::Active,
-            Err(Refusal { reason, field, detail }) => {
-                let problem = Problem {
-                    key: String::from_utf8_lossy(key).into_owned(),
-                    team: parsed.ok().map(|key| key.team().clone()),
-                    offset: record.offset,
-                    reason,
-                    field: field.map(|field| cut(field, MAX_FIELD)),
-                    detail: cut(detail, MAX_DETAIL),
-                };
+            Err(refusal) => {
+                let team = parsed.ok().map(|key| key.team().clone());
+                let problem = Problem::of(refusal, key, team, record.offset);
+                let reason = problem.reason;
                 // Copied, or the key would hold on to the whole batch that the record came in.
                 self.problems.insert_mut(Bytes::copy_from_slice(key), Arc::new(problem));
                 Applied::Inactive(reason)
@@ -461,38 +421,9 @@ fn same_key(same: bool, team: &TeamId, id: &impl fmt::Display) -> Result<(), Ref
     Err(Refusal::new(Reason::KeyMismatch, format!("the value is of team {team}, id {id}")))
 }
 
-fn cut(mut text: String, bytes: usize) -> String {
-    if text.len() > bytes {
-        let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        text.truncate(end);
-    }
-    text
-}
-
 impl fmt::Debug for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts: BTreeMap<&str, usize> = [("teams", self.teams.size()), ("problems", self.problems.size())].into();
         write!(f, "Directory(version {}, {counts:?})", self.version)
-    }
-}
-
-// === impl Reason ===
-
-impl Reason {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Reason::BadKey => "bad_key",
-            Reason::TooLarge => "too_large",
-            Reason::Decode => "decode",
-            Reason::KeyMismatch => "key_mismatch",
-            Reason::PlainSecret => "plain_secret",
-            Reason::Invalid => "invalid",
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

@@ -4,26 +4,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Reason,
     destination::{SIGNING_KEY_PREFIX, looks_sealed},
+    problem::{Reason, Refusal},
 };
 use crate::{
-    codec::{
-        DirectoryCodec, Written,
-        directory::{Encoding, Unreadable},
-    },
+    codec::{DirectoryCodec, Written, directory::Encoding},
     domain::Sealed,
-    filter::Fault,
 };
-
-/// Why a record makes its key inactive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub reason: Reason,
-    /// The first field that is wrong, as a path, where one can be named.
-    pub field: Option<String>,
-    pub detail: String,
-}
 
 /// Fields that hold a secret wherever a writer has misplaced them.
 const SECRET_FIELDS: [&str; 12] = [
@@ -110,31 +97,5 @@ fn without_values(message: &str) -> String {
     match (quotes_a_value, message.rfind(", expected ")) {
         (true, Some(place)) => format!("wrong type or value{}", &message[place..]),
         _ => message.to_owned(),
-    }
-}
-
-// === impl Refusal ===
-
-impl Refusal {
-    pub(super) fn new(reason: Reason, detail: impl Into<String>) -> Refusal {
-        Refusal { reason, field: None, detail: detail.into() }
-    }
-
-    pub(super) fn faults(reason: Reason, faults: &[Fault]) -> Refusal {
-        let field = faults.first().map(|fault| fault.path.clone());
-        let lines: Vec<String> = faults.iter().map(Fault::to_string).collect();
-        Refusal { reason, field, detail: lines.join("\n") }
-    }
-
-    pub(super) fn plain_secret(field: String) -> Refusal {
-        let place = if field.is_empty() { "the record" } else { &field };
-        let detail = format!("{place}: found a secret in clear; store it under a name and refer to that");
-        Refusal { reason: Reason::PlainSecret, field: Some(field).filter(|field| !field.is_empty()), detail }
-    }
-}
-
-impl From<Unreadable> for Refusal {
-    fn from(unreadable: Unreadable) -> Refusal {
-        Refusal { reason: Reason::Decode, field: unreadable.field, detail: unreadable.detail }
     }
 }

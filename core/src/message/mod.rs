@@ -3,7 +3,7 @@
 //! Everything here is text over plain values: no request is made and no secret is opened. The sender's channels do
 //! both, and call these functions with what they opened.
 //!
-//! Reading order, as a webhook goes: [`body`], [`signature`], [`header`], then the answer: [`answer`],
+//! Reading order, as a webhook goes: [`body`](mod@body), [`signature`], [`header`], then the answer: [`answer`],
 //! [`retry_after`]; and for people, [`curl`].
 
 pub mod answer;

@@ -15,7 +15,7 @@
 //! and shown, but have no effect. Freed space is used again; the file does not shrink.
 //!
 //! Reading order: this file, [`request`], [`writer`], [`assignment`], [`topic`], [`storage`], [`member`], [`reader`],
-//! [`hold`].
+//! [`hold`](mod@hold).
 
 use std::{
     collections::HashMap,

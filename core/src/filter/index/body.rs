@@ -79,17 +79,6 @@ pub(super) struct Extra {
     pub dear: u32,
 }
 
-/// What a body is made of.
-pub(super) struct Arrays<'a> {
-    pub columns: &'a [Column],
-    pub extras: &'a [Extra],
-    pub tags: &'a [u32],
-    pub words: &'a [u64],
-    pub values: &'a [Value],
-    pub lists: &'a [u32],
-    pub texts: &'a [u8],
-}
-
 /// No place.
 pub(super) const NONE: u32 = u32::MAX;
 /// Arrays behind the head.
@@ -102,12 +91,12 @@ impl<T: FromBytes + IntoBytes + Immutable> Plain for T {}
 
 const WORD: usize = size_of::<u64>();
 
-// === impl Arrays ===
+// === impl Body ===
 
-impl Arrays<'_> {
-    /// The body that is made of them.
-    pub fn put_together(self, head: Head) -> Vec<u64> {
-        let Arrays { columns, extras, tags, words, values, lists, texts } = self;
+impl<'b> Body<'b> {
+    /// One piece of memory that holds the head and the arrays. Where they begin is said in it and need not be known before.
+    pub fn put_together(&self) -> Vec<u64> {
+        let Body { head, columns, extras, tags, words, values, lists, texts } = *self;
         let arrays: [&[u8]; ARRAYS] = [
             columns.as_bytes(),
             extras.as_bytes(),
@@ -131,16 +120,12 @@ impl Arrays<'_> {
                 all.push(u64::from_ne_bytes(last));
             }
         }
-        let head = Head { starts, ..head };
+        let head = Head { starts, ..*head };
         all[..head_words].as_mut_bytes().copy_from_slice(head.as_bytes());
         all
     }
-}
 
-// === impl Body ===
-
-impl<'b> Body<'b> {
-    /// Of what [`Arrays::put_together`] has made.
+    /// Of what [`Body::put_together`] has made.
     #[inline]
     pub fn of(all: &'b [u64]) -> Body<'b> {
         // Of words that are always there.

@@ -7,7 +7,7 @@ use std::{cmp::Reverse, iter, mem, ops::Bound, sync::Arc};
 
 use super::{
     block::{ABSENT, Apart, Block, DENSE, Dear, Edge, MAX_WHOLE, OTHER, Wide, packed, whole_key},
-    body::{Arrays, Column, Extra, Head, NONE, Value},
+    body::{Body, Column, Extra, Head, NONE, Value},
     fields::Fields,
     predicates::{Predicate, Predicates},
     row::Row,
@@ -89,7 +89,8 @@ impl Builder {
         fields.retain(self.columns.iter().map(|column| column.field));
         let type_bytes = event_type.map(str::len);
         let head = Head::new(team.len(), type_bytes, self.asking, verified, repeats);
-        let arrays = Arrays {
+        let body = Body {
+            head: &head,
             columns: &self.columns,
             extras: &self.extras,
             tags: &self.tags,
@@ -99,7 +100,7 @@ impl Builder {
             texts: &self.texts,
         };
         let rules = rows.iter().map(|row| row.rule.clone()).collect();
-        Block::of(Apart { rules, dear: mem::take(&mut self.dear).into() }, &arrays.put_together(head))
+        Block::of(Apart { rules, dear: mem::take(&mut self.dear).into() }, &body.put_together())
     }
 }
 
