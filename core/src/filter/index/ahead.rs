@@ -33,7 +33,7 @@ impl Ahead {
                     prefetch_index(slice::from_ref(&*row.rule.subscription), 0);
                 }),
                 _ => rows.iter().for_each(|row| {
-                    prefetch_index(row.rule.clauses()[row.clause as usize].root.bytes(), 0);
+                    row.rule.clauses()[row.clause as usize].root.fetch();
                     prefetch_index(row.rule.subscription.id.as_str().as_bytes(), 0);
                 }),
             }

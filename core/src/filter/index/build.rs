@@ -17,6 +17,7 @@ use crate::filter::{
     Number, TextTest,
     alternatives::{Alternatives, Parts},
     literals::Scalar,
+    number::Range,
     packed::{Asked, Item},
 };
 
@@ -75,10 +76,11 @@ impl Builder {
             });
             verified[number / 64] |= u64::from(verify) << (number % 64);
         }
-        // They are large: their places are sorted, and each is moved once.
-        conditions.sort_by_cached_key(|condition| (condition.field, condition.nth));
-        let same = |a: &Condition<'_>, b: &Condition<'_>| (a.field, a.nth) == (b.field, b.nth);
-        let mut columns: Vec<&[Condition<'_>]> = conditions.chunk_by(same).collect();
+        // They are large, and stay where they are.
+        let mut conditions: Vec<&Condition<'_>> = conditions.iter().collect();
+        conditions.sort_by_key(|condition| (condition.field, condition.nth));
+        let same = |a: &&Condition<'_>, b: &&Condition<'_>| (a.field, a.nth) == (b.field, b.nth);
+        let mut columns: Vec<&[&Condition<'_>]> = conditions.chunk_by(same).collect();
         columns.sort_by_cached_key(|conditions| first_to_ask(conditions));
         let repeats = repeats(rows);
         self.begin(team, event_type, rows.len(), columns.len());
@@ -106,7 +108,7 @@ impl Builder {
 
 /// The order in which columns are asked: first those that most rows of most events fail in, last those that are dear to ask. The fewer
 /// rows are left, the more columns nobody asks for any longer.
-fn first_to_ask(conditions: &[Condition<'_>]) -> (bool, Reverse<usize>) {
+fn first_to_ask(conditions: &[&Condition<'_>]) -> (bool, Reverse<usize>) {
     let is_dear =
         conditions.iter().any(|condition| !condition.parts.texts.is_empty() || condition.parts.refused.is_some());
     let refusing = conditions.iter().filter(|condition| !condition.parts.accept_other()).count();
@@ -174,7 +176,7 @@ impl Builder {
         (self.words.len() - rows.len()) as u32
     }
 
-    fn column(&mut self, place: usize, conditions: &[Condition<'_>]) {
+    fn column(&mut self, place: usize, conditions: &[&Condition<'_>]) {
         let width = self.width;
         let asking = self.asking + place * width;
         for set in &mut self.sets {
@@ -184,7 +186,7 @@ impl Builder {
                 set[width - 1] = u64::MAX >> (64 - self.rows % 64);
             }
         }
-        for Condition { row, parts, .. } in conditions {
+        for Condition { row, parts, .. } in conditions.iter().copied() {
             let (word, bit) = (*row as usize / 64, 1 << (row % 64));
             if !parts.accept_other() {
                 self.sets[OTHER][word] &= !bit;
@@ -223,7 +225,7 @@ impl Builder {
     }
 
     /// The dictionary: each text that a row names, with the rows for which it makes a difference.
-    fn texts(&mut self, conditions: &[Condition<'_>]) {
+    fn texts(&mut self, conditions: &[&Condition<'_>]) {
         let mut named: Vec<(Word, &str, usize)> = Vec::with_capacity(2 * conditions.len());
         for (at, condition) in conditions.iter().enumerate() {
             condition.parts.each_text(|text| named.push((Word::of(text.as_bytes()), text, at)));
@@ -237,7 +239,7 @@ impl Builder {
             differing.extend(same.iter().map(|(_, _, at)| &conditions[*at]).filter_map(|condition| {
                 let row = condition.row;
                 let otherwise = self.sets[OTHER][row as usize / 64] >> (row % 64) & 1 == 1;
-                (condition.parts.accept_named(Scalar::Text(text)) != otherwise).then_some(row)
+                (condition.parts.accept_named_text(text) != otherwise).then_some(row)
             }));
             if differing.is_empty() {
                 continue;
@@ -288,14 +290,14 @@ impl Builder {
         at
     }
 
-    fn literals(&mut self, conditions: &[Condition<'_>]) -> [u32; 3] {
+    fn literals(&mut self, conditions: &[&Condition<'_>]) -> [u32; 3] {
         if !conditions.iter().any(|condition| condition.parts.name_words()) {
             return [NONE; 3];
         }
         [Scalar::Null, Scalar::Boolean(false), Scalar::Boolean(true)].map(|scalar| {
             let at = self.words.len();
             let mut differs = false;
-            for Condition { row, parts, .. } in conditions {
+            for Condition { row, parts, .. } in conditions.iter().copied() {
                 let (word, bit) = (*row as usize / 64, 1_u64 << (row % 64));
                 if parts.accept_named(scalar) != (self.sets[OTHER][word] & bit != 0) {
                     if !differs {
@@ -309,9 +311,9 @@ impl Builder {
         })
     }
 
-    fn predicates(&mut self, conditions: &[Condition<'_>]) -> Option<Predicates> {
+    fn predicates(&mut self, conditions: &[&Condition<'_>]) -> Option<Predicates> {
         let mut asked: Vec<(&TextTest, bool, u32)> = Vec::new();
-        for Condition { row, parts, .. } in conditions {
+        for Condition { row, parts, .. } in conditions.iter().copied() {
             asked.extend(parts.texts.iter().map(|test| (test, false, *row)));
             asked.extend(parts.refused.into_iter().flatten().map(|test| (test, true, *row)));
         }
@@ -334,14 +336,14 @@ impl Builder {
     }
 
     /// Cuts the numbers where some row changes its mind, and writes down the rows of each interval.
-    fn numbers(&mut self, conditions: &[Condition<'_>], extra: Extra) -> (Extra, Option<Box<Wide>>) {
-        let concerned = |c: &Condition<'_>| !c.parts.ranges.is_empty() || c.parts.name_numbers();
+    fn numbers(&mut self, conditions: &[&Condition<'_>], extra: Extra) -> (Extra, Option<Box<Wide>>) {
+        let concerned = |c: &&Condition<'_>| !c.parts.ranges.is_empty() || c.parts.name_numbers();
         if !conditions.iter().any(concerned) {
             return (extra, None);
         }
         let mut turns: Vec<(Edge, u32)> = Vec::new();
         let mut first = vec![0_u64; self.width];
-        for Condition { row, parts, .. } in conditions {
+        for Condition { row, parts, .. } in conditions.iter().copied() {
             let (word, bit) = (*row as usize / 64, 1_u64 << (row % 64));
             if number_turns(parts, *row, &mut turns) {
                 first[word] |= bit;
@@ -397,7 +399,7 @@ impl Builder {
 fn number_turns(parts: &Parts<'_>, row: u32, turns: &mut Vec<(Edge, u32)>) -> bool {
     let at = |number: Number| Edge { number, after: false };
     let after = |number: Number| Edge { number, after: true };
-    let ranges = parts.ranges.iter().map(|(low, high)| {
+    let edges = |(low, high): Range| {
         let low = match low {
             Bound::Included(low) => Some(at(low)),
             Bound::Excluded(low) => Some(after(low)),
@@ -409,7 +411,20 @@ fn number_turns(parts: &Parts<'_>, row: u32, turns: &mut Vec<(Edge, u32)>) -> bo
             Bound::Unbounded => None,
         };
         (low, high)
-    });
+    };
+    let mut several = parts.ranges.iter();
+    // Nearly always there is one and nothing else.
+    if let (Some(range), None) = (several.next(), several.next())
+        && !(parts.accept_other() || parts.name_numbers())
+    {
+        let (low, high) = edges(range);
+        if low.is_none_or(|low| high.is_none_or(|high| low < high)) {
+            turns.extend(low.into_iter().chain(high).map(|edge| (edge, row)));
+            return low.is_none();
+        }
+        return false;
+    }
+    let ranges = parts.ranges.iter().map(edges);
     let in_range = |edge: Option<Edge>| {
         ranges.clone().any(|(low, high)| low <= edge && high.is_none_or(|high| edge.is_none_or(|edge| edge < high)))
     };

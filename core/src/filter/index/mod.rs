@@ -113,9 +113,10 @@ impl Index {
             let hash = rows[begin].hash;
             let end = begin + rows[begin..].iter().take_while(|row| row.hash == hash).count();
             ahead.of(&rows, end);
-            // Partitions of the same hash are told apart here.
             let same = &mut rows[begin..end];
-            if !same.is_sorted_by(|a, b| a.cmp_in_table(b).is_le()) {
+            let is_one = same.iter().all(|row| row.is_beside(&same[0]));
+            if !(is_one && same.is_sorted_by(|a, b| a.cmp_in_partition(b).is_le())) {
+                // Partitions of the same hash are told apart here.
                 same.sort_by(Row::cmp_in_table);
             }
             for same in same.chunk_by(Row::is_beside) {

@@ -49,7 +49,13 @@ impl Row {
     pub fn cmp_in_table(&self, other: &Row) -> Ordering {
         let (a, b) = (&self.rule.subscription, &other.rule.subscription);
         let by_key = || a.team.cmp(&b.team).then_with(|| self.event_type().cmp(&other.event_type()));
-        by_key().then_with(|| a.id.cmp(&b.id)).then_with(|| self.clause.cmp(&other.clause))
+        by_key().then_with(|| self.cmp_in_partition(other))
+    }
+
+    /// By id, those of one rule side by side.
+    pub fn cmp_in_partition(&self, other: &Row) -> Ordering {
+        let (a, b) = (&self.rule.subscription, &other.rule.subscription);
+        a.id.cmp(&b.id).then_with(|| self.clause.cmp(&other.clause))
     }
 }
 

@@ -18,7 +18,9 @@ pub(super) mod gathered;
 #[cfg(test)]
 mod tests;
 
-use std::iter;
+use std::{iter, slice};
+
+use prefetch_index::prefetch_index;
 
 use super::{
     Attribute, TextTest,
@@ -124,9 +126,10 @@ impl Packed {
         Asked { text: &self.text, dear: self.dear.as_deref().map_or(&[], |Beside(dear)| dear) }
     }
 
-    /// All of it but what is dear.
-    pub fn bytes(&self) -> &[u8] {
-        self.text.as_bytes()
+    /// Has what whoever goes through it needs first brought into the cache, without waiting for it.
+    pub fn fetch(&self) {
+        prefetch_index(self.text.as_bytes(), 0);
+        self.dear.iter().for_each(|beside| prefetch_index(slice::from_ref(&**beside), 0));
     }
 }
 
