@@ -22,8 +22,10 @@ pub(super) struct Open<'i> {
     pub body: Body<'i>,
 }
 
-/// Tags that are gone through one by one rather than searched; values of one tag; bounds of numbers.
+/// Tags that are gone through one by one rather than searched, and those that are when a search has come so far; values of one tag; bounds
+/// of numbers.
 const FEW_VALUES: usize = 16;
+const SOME_TAGS: usize = 96;
 const FEW_SAME: usize = 8;
 const FEW_BOUNDS: usize = 8;
 /// So many words of rows are narrowed column by column.
@@ -135,12 +137,7 @@ impl<'i> Open<'i> {
             return None;
         }
         let word = Word::of(text.as_bytes());
-        let start = if tags.len() <= FEW_VALUES {
-            // Nothing is decided at each, since nobody can foretell it.
-            tags.iter().map(|tag| u32::from(*tag < word.tag)).sum::<u32>() as usize
-        } else {
-            lower_bound(tags, word.tag)
-        };
+        let start = lower_bound(tags, word.tag);
         let same = match tags.get(start + FEW_SAME) {
             Some(tag) if *tag == word.tag => tags[start..].partition_point(|tag| *tag == word.tag),
             _ => tags[start..].iter().take_while(|tag| **tag == word.tag).count(),
@@ -246,11 +243,31 @@ impl Extra {
 }
 
 /// The first of at least this tag. Hashes are spread evenly, so the search begins near to where it should end.
+#[inline]
 fn lower_bound(tags: &[u32], tag: u32) -> usize {
+    if tags.len() <= FEW_VALUES {
+        return smaller(tags, tag);
+    }
     let guess = ((u64::from(tag) * tags.len() as u64) >> 32) as usize;
     let reach = 8 + tags.len().isqrt();
-    let (low, high) = (guess.saturating_sub(reach), (guess + reach).min(tags.len()));
+    let (mut low, mut high) = (guess.saturating_sub(reach), (guess + reach).min(tags.len()));
     let within = (low == 0 || tags[low - 1] < tag) && (high == tags.len() || tags[high] >= tag);
-    let (low, high) = if within { (low, high) } else { (0, tags.len()) };
-    low + tags[low..high].partition_point(|known| *known < tag)
+    if !within {
+        (low, high) = (0, tags.len());
+    }
+    while high - low > SOME_TAGS {
+        let middle = low.midpoint(high);
+        if tags[middle] < tag {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low + smaller(&tags[low..high], tag)
+}
+
+/// How many are smaller, whatever their order. Nothing is decided at each, since nobody can foretell it, and all are waited for at once.
+#[inline]
+fn smaller(tags: &[u32], tag: u32) -> usize {
+    tags.iter().map(|known| u32::from(*known < tag)).sum::<u32>() as usize
 }
