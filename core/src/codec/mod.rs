@@ -47,6 +47,7 @@ mod source_tests;
 
 use std::fmt;
 
+pub use attributes::Attributes;
 pub use deadletter::{DeadLetter, dead_letter, original_headers};
 pub use delivery::{Parts, decode_delivery, decode_shared_delivery, encode_delivery};
 pub use directory::{DirectoryCodec, Written};

@@ -88,6 +88,30 @@ impl Decoder {
         Some(Undecoded { decoded, shape: &known.shape, datum })
     }
 
+    /// The text of what should be an event in the usual envelope of JSON, and how it is read; `None` for everything else. Nobody has looked
+    /// at the text.
+    pub fn enveloped<'a>(&'a self, record: &'a Record) -> Option<(&'a Source, &'a [u8])> {
+        let value = record.value.as_deref().filter(|value| value.len() <= MAX_EVENT_BYTES)?;
+        let source = Some(self.source(&record.topic)).filter(|source| source.is_usual())?;
+        let headers = Headers::of(record).ok()?;
+        match recognise(value, &headers, source.format).ok()? {
+            Frame::Json(text) if !headers.is_binary() => Some((source, text)),
+            _ => None,
+        }
+    }
+
+    /// The event that has these attributes, without its data. `None`: [`Decoder::decode`] knows why.
+    pub fn attributed(
+        &self,
+        record: &Record,
+        source: &Source,
+        attributes: Attributes<'_>,
+        event_type: Arc<str>,
+    ) -> Option<Decoded> {
+        let event = attributes.event(source, record, event_type).ok()?;
+        Some(Decoded { event, codec: JSON.into() })
+    }
+
     /// Avro of a schema of the catalog's own: the schema, what the codec is called, and the data.
     fn avro<'a>(&self, frame: Frame<'a>) -> Option<(&Schema, &'static str, &'a [u8])> {
         match frame {
@@ -103,8 +127,8 @@ impl Decoder {
     fn envelope<'a>(&self, record: &'a Record, source: &Source, document: View<'a>) -> Option<Read<'a>> {
         let Envelope { attributes, event_type, data } = Envelope::of(document)?;
         let event_type = self.named(source, &event_type)?;
-        let event = attributes.event(source, record, event_type).ok()?;
-        Some(Read { decoded: Decoded { event, codec: JSON.into() }, data: Some(data) })
+        let decoded = self.attributed(record, source, attributes, event_type)?;
+        Some(Read { decoded, data: Some(data) })
     }
 
     /// The value is the data alone, of a schema of the catalog's: headers and the source say the rest.
@@ -125,7 +149,8 @@ impl Decoder {
         Some(Decoded { event, codec: codec.into() })
     }
 
-    fn named(&self, source: &Source, name: &str) -> Option<Arc<str>> {
+    /// The type that a producer of this source means by a name; `None` if no type may be called so.
+    pub fn named(&self, source: &Source, name: &str) -> Option<Arc<str>> {
         self.types.key(source, name).map_or_else(|| event_type(name).ok(), Some)
     }
 }

@@ -29,7 +29,7 @@ use crate::{
         TypeSelector,
         subscription::{MAX_DESTINATIONS, MAX_SELECTORS},
     },
-    filter::{AvroPrograms, Datum, Fault, FixedState, Index, Room, Rule, Stats, TooCostly},
+    filter::{AvroPrograms, Datum, Fault, FixedState, Head, Index, Room, Rule, Scanner, Stats, TooCostly},
 };
 
 use problem::Refusal;
@@ -290,6 +290,19 @@ impl Directory {
         room: &mut Room,
     ) -> Result<Vec<&Arc<Rule>>, TooCostly> {
         self.index.matching_within(team, event_type, data, room)
+    }
+
+    /// The same for an event in the usual envelope of JSON, read only as far as filters ask: [`Index::matching_json_within`]. `None`: it must
+    /// be read whole.
+    pub fn matching_json<'e>(
+        &self,
+        envelope: &'e [u8],
+        named: impl Fn(&'e str) -> Option<Arc<str>>,
+        scanner: &mut Scanner,
+    ) -> Option<(Head<'e>, Arc<str>, Vec<&Arc<Rule>>)> {
+        let mut found = Vec::new();
+        let (head, event_type) = self.index.matching_json_within(envelope, named, scanner, &mut found).ok()?;
+        Some((head, event_type, found))
     }
 
     /// The same for an event whose data is Avro of that shape, read only as far as filters ask. `None`: it must be read whole.

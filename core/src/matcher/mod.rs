@@ -13,6 +13,7 @@ pub mod index_version;
 mod tests;
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     iter,
     mem::take,
@@ -26,11 +27,12 @@ pub use index_version::IndexVersion;
 
 use crate::{
     codec::{
-        self, DeadLetter, Decoded, Decoder, Parts, Poison, Read, Reason, SchemaRef, Undecoded, Unread, tape::Tape,
+        self, Attributes, DeadLetter, Decoded, Decoder, Parts, Poison, Read, Reason, SchemaRef, Undecoded, Unread,
+        tape::Tape,
     },
     directory::Directory,
     domain::{Day, DestinationId, NotificationId, Output, Position, Record, Subscription, Timestamp, TopicPartition},
-    filter::{AvroPrograms, Of, Room, Rule},
+    filter::{AvroPrograms, Of, Room, Rule, Scanner},
 };
 
 /// Bounds and names of one matcher process.
@@ -290,7 +292,8 @@ impl Matcher {
         replayed_at: Option<Timestamp>,
         mut take: impl FnMut(Parts<'_>),
     ) -> Result<Matched, Unread> {
-        let (Decoded { event, codec }, rules) = match reading.avro(record, directory, decoder) {
+        let in_part = reading.json(record, directory, decoder).or_else(|| reading.avro(record, directory, decoder));
+        let (Decoded { event, codec }, rules) = match in_part {
             Some(found) => found,
             None => reading.whole(record, directory, decoder)?,
         };
@@ -391,6 +394,7 @@ struct Desk {
 #[derive(Default)]
 struct Reading {
     tape: Tape,
+    scanner: Scanner,
     programs: AvroPrograms,
     room: Room,
 }
@@ -417,8 +421,28 @@ enum Verdict {
 // === impl Reading ===
 
 impl Reading {
-    /// Of Avro only the fields that filters ask for are read. `None`: it is something else, or the whole must be looked at, be it that
-    /// a filter is to be tried by itself or that the data are malformed.
+    /// Of the usual envelope of JSON only the fields that filters ask for are taken out. `None`: it is something else, or the whole must be
+    /// looked at, be it that a filter is to be tried by itself or that something is wrong with it.
+    fn json<'d>(&mut self, record: &Record, directory: &'d Directory, decoder: &Decoder) -> Option<Found<'d>> {
+        let (source, text) = decoder.enveloped(record)?;
+        let named = |name| decoder.named(source, name);
+        let (head, event_type, rules) = directory.matching_json(text, named, &mut self.scanner)?;
+        let time = match head.time {
+            Some(text) => Some(Timestamp::parse(text)?),
+            None => None,
+        };
+        let attributes = Attributes {
+            event_type: None,
+            team: Some(head.team.into()),
+            id: head.id.map(Cow::from),
+            source: head.source.map(Cow::from),
+            subject: head.subject.map(Cow::from),
+            time,
+        };
+        Some((decoder.attributed(record, source, attributes, event_type)?, rules))
+    }
+
+    /// The same for Avro.
     fn avro<'d>(&mut self, record: &Record, directory: &'d Directory, decoder: &Decoder) -> Option<Found<'d>> {
         let Undecoded { decoded, shape, datum } = decoder.undecoded(record)?;
         let rules = directory.matching_avro(&decoded.event, shape, datum, &mut self.programs)?;

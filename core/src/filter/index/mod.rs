@@ -57,7 +57,7 @@ use scratch::Scratch;
 use table::Table;
 
 pub use avro::{AvroProgram, AvroPrograms};
-pub use scan::Scanner;
+pub use scan::{Head, Scanner};
 pub use scratch::Room;
 pub use stats::{PartitionStats, Stats};
 
@@ -80,8 +80,7 @@ pub struct Index {
 }
 
 /// The partitions for an event's type and for any type, as far as hashes can tell.
-struct Approached<'i, 'e> {
-    addressed: Addressed<'e>,
+struct Approached<'i> {
     hashes: [u64; 2],
     first: [Option<&'i Partition>; 2],
 }
@@ -204,8 +203,8 @@ impl Index {
     pub fn matching_data<'a>(&self, team: &TeamId, event_type: &str, data: impl Datum<'a>) -> Vec<&Arc<Rule>> {
         let mut found = Vec::new();
         let mut source = OfDatum { fields: &self.fields, event_type, data, bill: None, ways: MAX_WAYS_WEIGHT };
-        let approached = self.approach(Addressed { team: team.as_str(), event_type });
-        self.matching_in(approached, &mut source, &mut Scratch::default(), &mut found);
+        let addressed = Addressed { team: team.as_str(), event_type };
+        self.matching_in(addressed, self.approach(addressed), &mut source, &mut Scratch::default(), &mut found);
         found
     }
 
@@ -221,9 +220,10 @@ impl Index {
         let (mut found, mut bill) = (Vec::new(), Bill::new());
         let mut source =
             OfDatum { fields: &self.fields, event_type, data, bill: Some(&mut bill), ways: MAX_WAYS_WEIGHT };
-        let approached = self.approach(Addressed { team: team.as_str(), event_type });
+        let addressed = Addressed { team: team.as_str(), event_type };
+        let approached = self.approach(addressed);
         let mut scratch = room.lend();
-        self.matching_in(approached, &mut source, &mut scratch, &mut found);
+        self.matching_in(addressed, approached, &mut source, &mut scratch, &mut found);
         *room = Room::of(scratch);
         bill.or(found)
     }
@@ -236,22 +236,55 @@ impl Index {
         scanner: &mut Scanner,
         found: &mut Vec<&'i Arc<Rule>>,
     ) -> Result<(), Unusual> {
+        self.matching_named(envelope, Some, scanner, found, |_| true).map(|_| ())
+    }
+
+    /// What [`Index::matching_within`] finds for the same event, in which there is nothing to be paid for: as [`Index::matching_json`], but
+    /// [`Unusual`] also for data whose inner arrays and objects the reader of the whole would weigh. `named` says which type is meant by a
+    /// name, or that nobody can say. Returns that type, and what else the envelope says.
+    pub fn matching_json_within<'i, 'e, Type: AsRef<str>>(
+        &'i self,
+        envelope: &'e [u8],
+        named: impl Fn(&'e str) -> Option<Type>,
+        scanner: &mut Scanner,
+        found: &mut Vec<&'i Arc<Rule>>,
+    ) -> Result<(Head<'e>, Type), Unusual> {
+        self.matching_named(envelope, named, scanner, found, |scanner| !scanner.weighs_less)
+    }
+
+    fn matching_named<'i, 'e, Type: AsRef<str>>(
+        &'i self,
+        envelope: &'e [u8],
+        named: impl Fn(&'e str) -> Option<Type>,
+        scanner: &mut Scanner,
+        found: &mut Vec<&'i Arc<Rule>>,
+        is_good: impl Fn(&Scanner) -> bool,
+    ) -> Result<(Head<'e>, Type), Unusual> {
         let projection = self.projection().ok_or(Unusual)?;
+        let of = |Addressed { team, event_type }: Addressed<'e>| {
+            let event_type = named(event_type)?;
+            let approached = self.approach(Addressed { team, event_type: event_type.as_ref() });
+            Some((event_type, approached))
+        };
         let mut approached = None;
-        let (text, addressed) =
-            scanner.scan(envelope, projection, |addressed| approached = Some(self.approach(addressed)))?;
-        let approached = approached.unwrap_or_else(|| self.approach(addressed));
+        let (text, head) = scanner.scan(envelope, projection, |addressed| approached = of(addressed))?;
+        let Head { team, event_type, .. } = head;
+        let (event_type, approached) = approached.or_else(|| of(Addressed { team, event_type })).ok_or(Unusual)?;
+        if !is_good(scanner) {
+            return Err(Unusual);
+        }
         let mut scratch = scanner.room.lend();
         let mut source = OfScan { text, scanner, asked: false };
         let before = found.len();
-        self.matching_in(approached, &mut source, &mut scratch, found);
+        let addressed = Addressed { team, event_type: event_type.as_ref() };
+        self.matching_in(addressed, approached, &mut source, &mut scratch, found);
         let (asked, room) = (source.asked, Room::of(scratch));
         scanner.room = room;
         if asked {
             found.truncate(before);
             return Err(Unusual);
         }
-        Ok(())
+        Ok((head, event_type))
     }
 
     /// How data of that shape is read for the fields in use, as long as they are these. `None`: it must be read whole.
@@ -272,12 +305,13 @@ impl Index {
         if self.projection().is_none_or(|projection| projection.version != program.version) {
             return Err(Unusual);
         }
-        let approached = self.approach(Addressed { team, event_type });
+        let addressed = Addressed { team, event_type };
+        let approached = self.approach(addressed);
         program.read(datum, scanner)?;
         let mut scratch = scanner.room.lend();
         let mut source = OfAvro { datum, scanner, asked: false };
         let before = found.len();
-        self.matching_in(approached, &mut source, &mut scratch, found);
+        self.matching_in(addressed, approached, &mut source, &mut scratch, found);
         let (asked, room) = (source.asked, Room::of(scratch));
         scanner.room = room;
         if asked {
@@ -296,12 +330,12 @@ impl Index {
     /// can do without.
     pub fn read_json<'e>(&self, envelope: &'e [u8], scanner: &mut Scanner) -> Result<(&'e str, &'e str), Unusual> {
         let projection = self.projection.as_ref().ok_or(Unusual)?;
-        let (_, Addressed { team, event_type }) = scanner.scan(envelope, projection, |_| {})?;
+        let (_, Head { team, event_type, .. }) = scanner.scan(envelope, projection, |_| {})?;
         Ok((team, event_type))
     }
 
     /// Looks for the partitions of a key by their hashes, and has their memory brought into the cache while something else is done.
-    fn approach<'i, 'e>(&'i self, addressed: Addressed<'e>) -> Approached<'i, 'e> {
+    fn approach(&self, addressed: Addressed<'_>) -> Approached<'_> {
         let Addressed { team, event_type } = addressed;
         let of_team = hash(team.as_bytes());
         let hashes = [of_team ^ type_hash(event_type), of_team];
@@ -309,17 +343,17 @@ impl Index {
         hashes.iter().for_each(|hash| self.partitions.fetch(*hash));
         let first = hashes.map(|hash| self.partitions.of_hash(hash).next());
         first.iter().flatten().for_each(|partition| partition.each_block(Block::fetch));
-        Approached { addressed, hashes, first }
+        Approached { hashes, first }
     }
 
     fn matching_in<'i, 'a>(
         &'i self,
-        approached: Approached<'i, '_>,
+        Addressed { team, event_type }: Addressed<'_>,
+        Approached { hashes, first }: Approached<'i>,
         source: &mut impl Source<'a>,
         scratch: &mut Scratch<'i, 'a>,
         found: &mut Vec<&'i Arc<Rule>>,
     ) {
-        let Approached { addressed: Addressed { team, event_type }, hashes, first } = approached;
         let begin = found.len();
         // Each run in the order of ids by itself.
         let mut runs = 0;

@@ -34,6 +34,9 @@ pub struct Scanner {
     pub(super) met: Vec<u32>,
     /// Texts that do not stand in the event as they are.
     pub(super) written: String,
+    /// An array of a field has arrays or objects in it: whoever reads the whole weighs them too, and may find that a filter costs too
+    /// much. See [`MAX_FIELD_WEIGHT`].
+    pub(super) weighs_less: bool,
     /// Of which event a slot is: nothing needs to be cleared.
     pub(super) generation: u32,
     /// Names of the events before.
@@ -80,6 +83,17 @@ pub struct Addressed<'e> {
     pub event_type: &'e str,
 }
 
+/// What an envelope says of its event beside the data, as it stands there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head<'e> {
+    pub team: &'e str,
+    pub event_type: &'e str,
+    pub id: Option<&'e str>,
+    pub source: Option<&'e str>,
+    pub subject: Option<&'e str>,
+    pub time: Option<&'e str>,
+}
+
 /// The fields of an event that has been scanned.
 pub struct OfScan<'e, 's> {
     pub text: &'e str,
@@ -95,14 +109,14 @@ impl Scanner {
         Scanner::default()
     }
 
-    /// Reads an envelope: an object with `team`, `type` and `data`. Where the data come last, `addressed` is told the others before they are
+    /// Reads an envelope: an object with `team`, `type` and `data`, and what CloudEvents' 1.0 says of an event. Where the data come last, `addressed` is told the others before they are
     /// read.
     pub fn scan<'e>(
         &mut self,
         event: &'e [u8],
         projection: &Projection,
         addressed: impl FnMut(Addressed<'e>),
-    ) -> Result<(&'e str, Addressed<'e>), Unusual> {
+    ) -> Result<(&'e str, Head<'e>), Unusual> {
         if event.len() > MAX_BYTES {
             return Err(Unusual);
         }
@@ -110,8 +124,8 @@ impl Scanner {
         self.begin(projection.bound, projection.nodes.len());
         self.expected.begin(projection);
         let mut reader = Reader { text, bytes: event, at: 0, projection, scanner: self };
-        let addressed = reader.envelope(addressed)?;
-        Ok((text, addressed))
+        let head = reader.envelope(addressed)?;
+        Ok((text, head))
     }
 
     /// Forgets the last event and makes room for fields and objects with numbers below these.
@@ -124,6 +138,7 @@ impl Scanner {
         }
         self.many.clear();
         self.written.clear();
+        self.weighs_less = false;
     }
 
     /// The values of a field, by `scalar`.

@@ -1,8 +1,10 @@
 //! The scanner's way through a text: one function for each thing of the grammar.
 
+use std::mem;
+
 use super::{
     super::projection::{Projection, ROOT},
-    Addressed, Kind, Place, Scanner, Slot,
+    Addressed, Head, Kind, Place, Scanner, Slot,
     expected::{Expected, Link, Meaning},
 };
 use crate::codec::{
@@ -34,45 +36,57 @@ struct Member {
 const ENVELOPE: u32 = u32::MAX - 1;
 const SKIPPED: u32 = u32::MAX - 2;
 /// What the envelope's names mean.
-const TEAM: Meaning = Meaning { field: Some(0), node: None };
-const TYPE: Meaning = Meaning { field: Some(1), node: None };
 const DATA: Meaning = Meaning { field: None, node: Some(ROOT) };
-const BASE64: Meaning = Meaning { field: Some(2), node: None };
+/// Whose values are texts, in the order of their fields: `team`, `type`, `id`, `source`, `subject`, `time`, `specversion`.
+const TEXTS: [&[u8]; 7] = [b"team", b"type", b"id", b"source", b"subject", b"time", b"specversion"];
+const SPEC_VERSION: usize = 6;
+const BASE64: Meaning = Meaning { field: Some(TEXTS.len() as u32), node: None };
 /// Nobody asks for it.
 const OTHER: Meaning = Meaning { field: None, node: None };
 
 // === impl Reader ===
 
 impl<'e> Reader<'e, '_> {
-    pub fn envelope(&mut self, mut addressed: impl FnMut(Addressed<'e>)) -> Result<Addressed<'e>, Unusual> {
-        let (mut team, mut event_type, mut data) = (None, None, false);
+    pub fn envelope(&mut self, mut addressed: impl FnMut(Addressed<'e>)) -> Result<Head<'e>, Unusual> {
+        let (mut texts, mut met, mut data) = ([None; TEXTS.len()], [false; TEXTS.len()], false);
         self.token();
         self.object(ENVELOPE, Expected::FIRST, |reader, member| {
-            let place = match member.meaning {
+            match member.meaning {
                 OTHER => return reader.skip(1, member.first),
                 DATA if !data && reader.peek() == b'{' => {
                     data = true;
-                    if let (Some(team), Some(event_type)) = (team, event_type) {
+                    if let [Some(team), Some(event_type), ..] = texts {
                         addressed(Addressed { team, event_type });
                     }
                     return reader.members_of(ROOT, 2, member.first);
                 }
-                TEAM => &mut team,
-                TYPE => &mut event_type,
-                _ => return Err(Unusual),
-            };
-            let start = reader.at + 1;
-            let (end, escaped) = reader.string()?;
-            if escaped || place.replace(&reader.text[start..end]).is_some() {
+                _ => {}
+            }
+            let field = member.meaning.field.map(|field| field as usize).filter(|field| *field < TEXTS.len());
+            let field = field.ok_or(Unusual)?;
+            // Of two the last counts, whatever it is.
+            if mem::replace(&mut met[field], true) {
                 return Err(Unusual);
             }
+            if reader.peek() == b'n' {
+                // The same as absent.
+                return reader.expect(b"null");
+            }
+            let start = reader.at + 1;
+            let (end, escaped) = reader.string()?;
+            if escaped {
+                return Err(Unusual);
+            }
+            texts[field] = Some(&reader.text[start..end]);
             Ok(())
         })?;
         self.token();
-        if self.at < self.bytes.len() || !data {
+        let is_known = if met[SPEC_VERSION] { texts[SPEC_VERSION] == Some("1.0") } else { true };
+        if self.at < self.bytes.len() || !data || !is_known {
             return Err(Unusual);
         }
-        Ok(Addressed { team: team.ok_or(Unusual)?, event_type: event_type.ok_or(Unusual)? })
+        let [team, event_type, id, source, subject, time, _] = texts;
+        Ok(Head { team: team.ok_or(Unusual)?, event_type: event_type.ok_or(Unusual)?, id, source, subject, time })
     }
 
     /// The members of an object that is on the way to some field.
@@ -130,11 +144,13 @@ impl<'e> Reader<'e, '_> {
     fn elements(&mut self, depth: usize, first: Link) -> Result<(), Unusual> {
         self.array(depth, |reader| {
             if reader.peek() == b'[' {
+                reader.scanner.weighs_less = true;
                 return reader.elements(depth + 1, first);
             }
             let place = reader.value(depth, first)?;
-            if place.kind != Kind::Missing {
-                reader.scanner.many.push(place);
+            match place.kind {
+                Kind::Missing => reader.scanner.weighs_less = true,
+                _ => reader.scanner.many.push(place),
             }
             Ok(())
         })
@@ -252,11 +268,12 @@ impl Reader<'_, '_> {
         let meaning = match of {
             SKIPPED => OTHER,
             ENVELOPE => match name {
-                b"team" => TEAM,
-                b"type" => TYPE,
                 b"data" => DATA,
                 b"data_base64" => BASE64,
-                _ => OTHER,
+                name => {
+                    let field = TEXTS.iter().position(|known| *known == name);
+                    Meaning { field: field.map(|field| field as u32), node: None }
+                }
             },
             node => self.projection.nodes[node as usize]
                 .find(name)
