@@ -172,6 +172,12 @@ fn in_range(name: &'static str, long: i64) -> Result<u32, Wrong> {
 impl Parts<'_> {
     /// Appends the record.
     pub fn write(&self, out: &mut Vec<u8>) {
+        self.write_head(out);
+        out.extend_from_slice(self.event);
+    }
+
+    /// Appends the record but for the bytes of the event, which are the last.
+    pub fn write_head(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&MARKER);
         out.extend_from_slice(if self.replayed_at.is_some() { &FINGERPRINT_2 } else { &FINGERPRINT });
         out.extend_from_slice(&self.id.0);
@@ -198,7 +204,7 @@ impl Parts<'_> {
             put_option(out, self.replayed_at, |out, time| put_long(out, time.0));
         }
         put_text(out, self.codec);
-        put_bytes(out, self.event);
+        put_long(out, self.event.len() as i64);
     }
 }
 

@@ -333,12 +333,8 @@ impl Matcher {
         Output {
             topic: self.options.deliveries.clone(),
             partition: Some(delivery.destination_hash % self.options.delivery_partitions),
-            key: Some(written.bytes(|out| {
-                out.extend_from_slice(delivery.team.as_bytes());
-                out.push(b'/');
-                out.extend_from_slice(delivery.destination.as_bytes());
-            })),
-            value: Some(written.bytes(|out| delivery.write(out))),
+            key: Some(written.bytes(&[delivery.team.as_bytes(), b"/", delivery.destination.as_bytes()])),
+            value: Some(written.delivery(&delivery)),
             headers: Vec::new(),
         }
     }
@@ -407,7 +403,7 @@ struct Written {
     piece: BytesMut,
     /// Bytes taken at a time, at least.
     at_once: usize,
-    /// What is being written.
+    /// What stands before an event.
     draft: Vec<u8>,
 }
 
@@ -471,13 +467,22 @@ impl Default for Written {
 }
 
 impl Written {
-    fn bytes(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
-        self.draft.clear();
-        write(&mut self.draft);
-        if self.piece.capacity() < self.draft.len() {
-            self.piece = BytesMut::with_capacity(self.at_once.max(self.draft.len()));
+    fn delivery(&mut self, delivery: &Parts<'_>) -> Bytes {
+        let mut draft = take(&mut self.draft);
+        draft.clear();
+        delivery.write_head(&mut draft);
+        let bytes = self.bytes(&[&draft, delivery.event]);
+        self.draft = draft;
+        bytes
+    }
+
+    /// One behind the other.
+    fn bytes(&mut self, parts: &[&[u8]]) -> Bytes {
+        let size = parts.iter().map(|part| part.len()).sum();
+        if self.piece.capacity() < size {
+            self.piece = BytesMut::with_capacity(self.at_once.max(size));
         }
-        self.piece.extend_from_slice(&self.draft);
+        parts.iter().for_each(|part| self.piece.extend_from_slice(part));
         self.piece.split().freeze()
     }
 }
