@@ -294,15 +294,14 @@ impl Directory {
 
     /// The same for an event in the usual envelope of JSON, read only as far as filters ask: [`Index::matching_json_within`]. `None`: it must
     /// be read whole.
-    pub fn matching_json<'e>(
-        &self,
+    pub fn matching_json<'i, 'e>(
+        &'i self,
         envelope: &'e [u8],
         named: impl Fn(&'e str) -> Option<Arc<str>>,
         scanner: &mut Scanner,
-    ) -> Option<(Head<'e>, Arc<str>, Vec<&Arc<Rule>>)> {
-        let mut found = Vec::new();
-        let (head, event_type) = self.index.matching_json_within(envelope, named, scanner, &mut found).ok()?;
-        Some((head, event_type, found))
+        found: &mut Vec<&'i Arc<Rule>>,
+    ) -> Option<(Head<'e>, Arc<str>)> {
+        self.index.matching_json_within(envelope, named, scanner, found).ok()
     }
 
     /// The same for an event whose data is Avro of that shape, read only as far as filters ask. `None`: it must be read whole.

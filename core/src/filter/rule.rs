@@ -1,6 +1,8 @@
 //! A subscription with its filters compiled: what the [index](super::Index) finds.
 
-use std::sync::Arc;
+use std::{slice, sync::Arc};
+
+use prefetch_index::prefetch_index;
 
 use super::{
     Budget, Clause, Datum, Fault, Faults, MAX_EVENT_COST, Of, Path, SelectorExplanation, TooCostly, selection,
@@ -66,6 +68,12 @@ impl Rule {
 
     pub(super) fn clauses(&self) -> &[Clause] {
         &self.clauses
+    }
+
+    /// Has what a delivery says of it brought into the cache, without waiting for it.
+    pub fn fetch(&self) {
+        prefetch_index(slice::from_ref(&*self.subscription), 0);
+        prefetch_index(&self.destination_hashes, 0);
     }
 
     /// The meaning of a subscription: its team's event, of a type it names, whose data passes that selector's filter.

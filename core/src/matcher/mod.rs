@@ -100,6 +100,8 @@ pub struct Rematched {
 const MIN_RECORDS_PER_THREAD: usize = 128;
 /// How much of the wire a delivery takes beyond its event, at most: ids, names and position.
 const DELIVERY_OVERHEAD: usize = 2_048;
+/// Rules whose subscriptions are on their way while the event's attributes are read.
+const FETCHED_RULES: usize = 8;
 /// Bytes of memory taken at a time for what is written.
 const PIECE: usize = 64 * 1024;
 
@@ -422,7 +424,9 @@ impl Reading {
     fn json<'d>(&mut self, record: &Record, directory: &'d Directory, decoder: &Decoder) -> Option<Found<'d>> {
         let (source, text) = decoder.enveloped(record)?;
         let named = |name| decoder.named(source, name);
-        let (head, event_type, rules) = directory.matching_json(text, named, &mut self.scanner)?;
+        let mut rules = Vec::new();
+        let (head, event_type) = directory.matching_json(text, named, &mut self.scanner, &mut rules)?;
+        rules.iter().take(FETCHED_RULES).for_each(|rule| rule.fetch());
         let time = match head.time {
             Some(text) => Some(Timestamp::parse(text)?),
             None => None,

@@ -5,7 +5,7 @@
 
 #[cfg(doc)]
 use super::word::Word;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, native_endian::U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// What a body is made of, where it stands: in whole words a [`Head`], and behind it columns, extras, tags, words, values, lists, texts.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +59,9 @@ pub(super) struct Column {
 pub(super) struct Value {
     /// Of its [`Word`].
     pub bytes: [u32; 3],
-    /// Up to 64 rows: those that accept it. Beyond: a handle of those that differ from `other`, or, if dense, of those that accept it.
-    pub rows: U64,
+    /// Of up to 64 rows those that accept it, the lower half first. Beyond: of those that differ from `other` one and [`ONE`], or two, or,
+    /// before [`SEVERAL`], their handle; or the handle of those that accept it, if that is dense.
+    pub rows: [u32; 2],
 }
 
 /// Answers of a column other than texts.
@@ -79,6 +80,9 @@ pub(super) struct Extra {
     pub dear: u32,
 }
 
+/// No rows: what stands in the place of a second one.
+pub(super) const ONE: u32 = u32::MAX;
+pub(super) const SEVERAL: u32 = u32::MAX - 1;
 /// No place.
 pub(super) const NONE: u32 = u32::MAX;
 /// Arrays behind the head.
@@ -90,6 +94,21 @@ pub(super) trait Plain: FromBytes + IntoBytes + Immutable {}
 impl<T: FromBytes + IntoBytes + Immutable> Plain for T {}
 
 const WORD: usize = size_of::<u64>();
+
+// === impl Value ===
+
+impl Value {
+    /// Of up to 64 rows.
+    #[inline]
+    pub fn word(&self) -> u64 {
+        u64::from(self.rows[0]) | u64::from(self.rows[1]) << 32
+    }
+
+    /// What [`Value::word`] gives back.
+    pub fn halves(word: u64) -> [u32; 2] {
+        [word as u32, (word >> 32) as u32]
+    }
+}
 
 // === impl Body ===
 

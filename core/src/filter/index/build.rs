@@ -7,7 +7,7 @@ use std::{cmp::Reverse, iter, mem, ops::Bound, sync::Arc};
 
 use super::{
     block::{ABSENT, Apart, Block, DENSE, Dear, Edge, MAX_WHOLE, OTHER, Wide, packed, whole_key},
-    body::{Body, Column, Extra, Head, NONE, Value},
+    body::{Body, Column, Extra, Head, NONE, ONE, SEVERAL, Value},
     fields::Fields,
     predicates::{Predicate, Predicates},
     row::Row,
@@ -244,7 +244,7 @@ impl Builder {
             if differing.is_empty() {
                 continue;
             }
-            let rows = self.differing(&differing).into();
+            let rows = self.differing(&differing);
             let mut bytes = word.bytes;
             if word.is_long() {
                 bytes = word.at(self.texts.len() as u32, text.as_bytes()).bytes;
@@ -255,18 +255,22 @@ impl Builder {
         }
     }
 
-    /// Up to 64 rows: `other` with these turned round. Beyond: a handle of these, or of the whole, whichever is shorter.
-    fn differing(&mut self, rows: &[u32]) -> u64 {
+    /// [`Value::rows`]. Up to 64 rows: `other` with these turned round. Beyond: these, or a handle of these or of the whole, whichever is
+    /// shorter.
+    fn differing(&mut self, rows: &[u32]) -> [u32; 2] {
         if self.width == 1 {
-            return rows.iter().fold(self.sets[OTHER][0], |word, row| word ^ 1 << row);
+            return Value::halves(rows.iter().fold(self.sets[OTHER][0], |word, row| word ^ 1 << row));
         }
-        if rows.len() <= 2 * self.width {
-            return self.list(rows).into();
+        match rows {
+            [row] => return [*row, ONE],
+            [row, other] => return [*row, *other],
+            several if several.len() <= 2 * self.width => return [self.list(rows), SEVERAL],
+            _ => {}
         }
         let at = self.words.len();
         self.words.extend_from_slice(&self.sets[OTHER]);
         rows.iter().for_each(|row| self.words[at + *row as usize / 64] ^= 1 << (row % 64));
-        (at as u32 | DENSE).into()
+        [at as u32 | DENSE, SEVERAL]
     }
 
     /// A set of rows: a handle, or up to 64 rows the place of its word.

@@ -8,7 +8,7 @@ use std::{mem, ops::Range, sync::Arc};
 use super::{
     answer::{Answer, Rows, bit},
     block::{ABSENT, DENSE, OTHER},
-    body::{Column, NONE},
+    body::{Column, NONE, ONE, SEVERAL, Value},
     found::{Found, Source},
     open::{Open, verify_row},
     scratch::{Scratch, Sets},
@@ -174,7 +174,7 @@ impl<'i> Open<'i> {
             Scalar::Text(text) => {
                 let mut answer = match self.value(column, text) {
                     None => other,
-                    Some(value) => match self.rows(value.rows.get() as u32) {
+                    Some(value) => match self.rows_of(value) {
                         Rows::Words(words) => Answer { words, size: None, ..other },
                         Rows::List(flips) => Answer { flips, ..other },
                     },
@@ -206,6 +206,15 @@ impl<'i> Open<'i> {
             Scalar::Boolean(boolean) => 1 + usize::from(boolean),
         };
         extra.map(|extra| extra.literals[literal]).filter(|place| *place != NONE).map_or(other, dense)
+    }
+
+    /// One or two rows stand with their value, where nobody has to wait for them.
+    fn rows_of(&self, value: &'i Value) -> Rows<'i> {
+        match value.rows {
+            [handle, SEVERAL] => self.rows(handle),
+            [_, ONE] => Rows::List(&value.rows[..1]),
+            _ => Rows::List(&value.rows),
+        }
     }
 
     fn rows(&self, handle: u32) -> Rows<'i> {

@@ -92,7 +92,7 @@ impl<'i> Open<'i> {
         let extra = self.extra(column);
         let literal = match scalar {
             Scalar::Text(text) => {
-                let named = self.value(column, text).map_or(other, |value| value.rows.get());
+                let named = self.value(column, text).map_or(other, Value::word);
                 let Some(predicates) = self.predicates(extra) else { return named };
                 let word = |handle: u32| if handle == NONE { 0 } else { words[handle as usize] };
                 predicates.hold(text, hits, |adds, takes| (word(adds) | word(takes)) & candidates != 0);

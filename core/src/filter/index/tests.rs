@@ -405,8 +405,8 @@ fn a_fault_in_any_structure_is_found() {
             block.spoil_body(|mut body| {
                 for places in places {
                     let values = &mut body.values()[places];
-                    let rows: Vec<u64> = values.iter().rev().map(|value| value.rows.get()).collect();
-                    values.iter_mut().zip(rows).for_each(|(value, rows)| value.rows = rows.into());
+                    let rows: Vec<[u32; 2]> = values.iter().rev().map(|value| value.rows).collect();
+                    values.iter_mut().zip(rows).for_each(|(value, rows)| value.rows = rows);
                 }
                 body.values().len() > 2
             })
@@ -552,12 +552,12 @@ fn texts_of_one_hash_are_told_apart() {
             let tag = Word::of(text.as_bytes()).tag;
             let texts = block.body().texts.to_vec();
             let words = block.body().tags.iter().zip(block.body().values);
-            let mut values: Vec<(Word, u64)> =
-                words.map(|(tag, value)| (Word { tag: *tag, bytes: value.bytes }, value.rows.get())).collect();
+            let mut values: Vec<(Word, [u32; 2])> =
+                words.map(|(tag, value)| (Word { tag: *tag, bytes: value.bytes }, value.rows)).collect();
             values.sort_by_key(|(word, _)| word.text(&texts));
             block.spoil_body(|mut body| {
                 for (value, (word, rows)) in body.values().iter_mut().zip(values) {
-                    (value.bytes, value.rows) = (word.bytes, rows.into());
+                    (value.bytes, value.rows) = (word.bytes, rows);
                 }
                 body.tags().fill(tag);
             });
