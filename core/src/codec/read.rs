@@ -47,6 +47,11 @@ struct Envelope<'a> {
     data: View<'a>,
 }
 
+/// As no frame of Avro does.
+fn begins_like_json(value: &[u8]) -> bool {
+    matches!(value, [b'{' | b' ' | b'\t' | b'\r' | b'\n', ..])
+}
+
 // === impl Decoder ===
 
 impl Decoder {
@@ -77,9 +82,8 @@ impl Decoder {
     /// The same as [`Decoder::read`] for an event in Avro, its data left unread; `None` for everything else. Who then finds the data
     /// to be what their shape says has what [`Decoder::decode`] would have given, and who does not must ask that.
     pub fn undecoded<'a>(&'a self, record: &'a Record) -> Option<Undecoded<'a>> {
-        let value = record.value.as_deref().filter(|value| value.len() <= MAX_EVENT_BYTES)?;
-        // Most events are JSON, which no frame of Avro begins like.
-        value.first().filter(|first| !matches!(first, b'{' | b' ' | b'\t' | b'\r' | b'\n'))?;
+        let value =
+            record.value.as_deref().filter(|value| value.len() <= MAX_EVENT_BYTES && !begins_like_json(value))?;
         let source = Some(self.source(&record.topic)).filter(|source| source.is_usual())?;
         let headers = Headers::of(record).ok()?;
         let (known, codec, datum) = self.avro(recognise(value, &headers, source.format).ok()?)?;
@@ -91,7 +95,8 @@ impl Decoder {
     /// The text of what should be an event in the usual envelope of JSON, and how it is read; `None` for everything else. Nobody has looked
     /// at the text.
     pub fn enveloped<'a>(&'a self, record: &'a Record) -> Option<(&'a Source, &'a [u8])> {
-        let value = record.value.as_deref().filter(|value| value.len() <= MAX_EVENT_BYTES)?;
+        let value =
+            record.value.as_deref().filter(|value| value.len() <= MAX_EVENT_BYTES && begins_like_json(value))?;
         let source = Some(self.source(&record.topic)).filter(|source| source.is_usual())?;
         let headers = Headers::of(record).ok()?;
         match recognise(value, &headers, source.format).ok()? {

@@ -29,7 +29,7 @@ use crate::{
         TypeSelector,
         subscription::{MAX_DESTINATIONS, MAX_SELECTORS},
     },
-    filter::{AvroPrograms, Datum, Fault, FixedState, Head, Index, Room, Rule, Scanner, Stats, TooCostly},
+    filter::{Addressed, AvroPrograms, Datum, Fault, FixedState, Head, Index, Room, Rule, Scanner, Stats, TooCostly},
 };
 
 use problem::Refusal;
@@ -297,7 +297,7 @@ impl Directory {
     pub fn matching_json<'i, 'e>(
         &'i self,
         envelope: &'e [u8],
-        named: impl Fn(&'e str) -> Option<Arc<str>>,
+        named: impl FnMut(Addressed<'e>) -> Option<Arc<str>>,
         scanner: &mut Scanner,
         found: &mut Vec<&'i Arc<Rule>>,
     ) -> Option<(Head<'e>, Arc<str>)> {

@@ -268,6 +268,7 @@ impl<'a> Parts<'a> {
 
     /// The same of a text that is [named](Parts::each_text), in less time.
     pub fn accept_named_text(&self, text: &str) -> bool {
+        debug_assert!(self.any_named(|named| named.contain(Scalar::Text(text))), "{text:?} is not named");
         self.anything_but.is_empty() || self.accept_named(Scalar::Text(text))
     }
 

@@ -56,7 +56,7 @@ pub use clause::{Clause, NEEDS_CONDITIONS, compile};
 pub use datum::{Datum, Look, Of};
 pub use explain::{Condition, SelectorExplanation};
 pub use fault::{Fault, MAX_FAULTS, Path, shown};
-pub use index::{AvroProgram, AvroPrograms, Head, Index, PartitionStats, Room, Scanner, Stats};
+pub use index::{Addressed, AvroProgram, AvroPrograms, Head, Index, PartitionStats, Room, Scanner, Stats};
 pub use moment::{MAX_OFFSET_DAYS, Moment, Side, TimeTest};
 pub use network::Network;
 pub use number::Number;

@@ -6,14 +6,14 @@
 //! What is deliberately absent: any knowledge of destinations' settings (a delivery carries ids only), any waiting,
 //! any memory of events. The room keeps one number a partition: the index version it last wrote down.
 //!
-//! Reading order: this file, [`index_version`].
+//! Reading order: this file, [`reading`], [`index_version`].
 
 pub mod index_version;
+mod reading;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    borrow::Cow,
     collections::BTreeMap,
     iter,
     mem::take,
@@ -24,15 +24,12 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 pub use index_version::IndexVersion;
+use reading::Reading;
 
 use crate::{
-    codec::{
-        self, Attributes, DeadLetter, Decoded, Decoder, Parts, Poison, Read, Reason, SchemaRef, Undecoded, Unread,
-        tape::Tape,
-    },
+    codec::{self, DeadLetter, Decoded, Decoder, Parts, Poison, Reason, SchemaRef, Unread},
     directory::Directory,
     domain::{Day, DestinationId, NotificationId, Output, Position, Record, Subscription, Timestamp, TopicPartition},
-    filter::{AvroPrograms, Of, Room, Rule, Scanner},
 };
 
 /// Bounds and names of one matcher process.
@@ -100,8 +97,6 @@ pub struct Rematched {
 const MIN_RECORDS_PER_THREAD: usize = 128;
 /// How much of the wire a delivery takes beyond its event, at most: ids, names and position.
 const DELIVERY_OVERHEAD: usize = 2_048;
-/// Rules whose subscriptions are on their way while the event's attributes are read.
-const FETCHED_RULES: usize = 8;
 /// Bytes of memory taken at a time for what is written.
 const PIECE: usize = 64 * 1024;
 
@@ -294,11 +289,7 @@ impl Matcher {
         replayed_at: Option<Timestamp>,
         mut take: impl FnMut(Parts<'_>),
     ) -> Result<Matched, Unread> {
-        let in_part = reading.json(record, directory, decoder).or_else(|| reading.avro(record, directory, decoder));
-        let (Decoded { event, codec }, rules) = match in_part {
-            Some(found) => found,
-            None => reading.whole(record, directory, decoder)?,
-        };
+        let (Decoded { event, codec }, rules) = reading.matching(record, directory, decoder)?;
         let fanout: usize = rules.iter().map(|rule| rule.destination_hashes.len()).sum();
         self.check_fanout(fanout, record)?;
         let day = event.time.unwrap_or(record.timestamp).day();
@@ -388,18 +379,6 @@ struct Desk {
     written: Written,
 }
 
-/// How events are read and matched.
-#[derive(Default)]
-struct Reading {
-    tape: Tape,
-    scanner: Scanner,
-    programs: AvroPrograms,
-    room: Room,
-}
-
-/// An event and the rules that it matches; its data may be empty.
-type Found<'d> = (Decoded, Vec<&'d Arc<Rule>>);
-
 /// Bytes of outputs, many in one piece of memory: they are made together and given back together.
 struct Written {
     piece: BytesMut,
@@ -414,52 +393,6 @@ enum Verdict {
     Matched { known_type: bool },
     Poison(Poison),
     Needs(SchemaRef),
-}
-
-// === impl Reading ===
-
-impl Reading {
-    /// Of the usual envelope of JSON only the fields that filters ask for are taken out. `None`: it is something else, or the whole must be
-    /// looked at, be it that a filter is to be tried by itself or that something is wrong with it.
-    fn json<'d>(&mut self, record: &Record, directory: &'d Directory, decoder: &Decoder) -> Option<Found<'d>> {
-        let (source, text) = decoder.enveloped(record)?;
-        let named = |name| decoder.named(source, name);
-        let mut rules = Vec::new();
-        let (head, event_type) = directory.matching_json(text, named, &mut self.scanner, &mut rules)?;
-        rules.iter().take(FETCHED_RULES).for_each(|rule| rule.fetch());
-        let time = match head.time {
-            Some(text) => Some(Timestamp::parse(text)?),
-            None => None,
-        };
-        let attributes = Attributes {
-            event_type: None,
-            team: Some(head.team.into()),
-            id: head.id.map(Cow::from),
-            source: head.source.map(Cow::from),
-            subject: head.subject.map(Cow::from),
-            time,
-        };
-        Some((decoder.attributed(record, source, attributes, event_type)?, rules))
-    }
-
-    /// The same for Avro.
-    fn avro<'d>(&mut self, record: &Record, directory: &'d Directory, decoder: &Decoder) -> Option<Found<'d>> {
-        let Undecoded { decoded, shape, datum } = decoder.undecoded(record)?;
-        let rules = directory.matching_avro(&decoded.event, shape, datum, &mut self.programs)?;
-        Some((decoded, rules))
-    }
-
-    fn whole<'d>(&mut self, record: &Record, directory: &'d Directory, decoder: &Decoder) -> Result<Found<'d>, Unread> {
-        let Reading { tape, room, .. } = self;
-        let Read { decoded, data } = decoder.read(record, tape)?;
-        let event = &decoded.event;
-        let rules = match data {
-            Some(datum) => directory.matching_within(&event.team, &event.event_type, Of { datum, event }, room),
-            None => directory.matching_within(&event.team, &event.event_type, Of { datum: &event.data, event }, room),
-        };
-        let rules = rules.map_err(|costly| Poison::new(Reason::FilterTooCostly, costly.to_string()))?;
-        Ok((decoded, rules))
-    }
 }
 
 // === impl Written ===

@@ -22,7 +22,7 @@
 //! nothing is written down then but who asks.
 //!
 //! Up to 64 rows an answer is one word, and stands beside the text that it is for. Beyond that ([`many`](super::many))
-//! the rows of a named value are written as a list of those that differ from `other`, where that is shorter. Where a column accepts few rows at all, only these are looked at: its value is the access
+//! the rows of a named value are written as a list of those that differ from `other`, where that is shorter; one or two stand with it. Where a column accepts few rows at all, only these are looked at: its value is the access
 //! predicate of its rows (Fabret et al., "Filtering algorithms and implementation for very fast publish/subscribe systems", 2001).
 
 use std::{ptr, slice, sync::Arc};

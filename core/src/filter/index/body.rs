@@ -59,8 +59,10 @@ pub(super) struct Column {
 pub(super) struct Value {
     /// Of its [`Word`].
     pub bytes: [u32; 3],
-    /// Of up to 64 rows those that accept it, the lower half first. Beyond: of those that differ from `other` one and [`ONE`], or two, or,
-    /// before [`SEVERAL`], their handle; or the handle of those that accept it, if that is dense.
+    /// In a block of up to 64 rows the halves of a [word](Value::word): the rows that accept it. In a larger one:
+    ///
+    /// - a row and [`ONE`], or two rows: those that differ from `other`;
+    /// - a handle and [`SEVERAL`]: those that differ from `other`, or, if it is [`DENSE`](super::block::DENSE), those that accept it.
     pub rows: [u32; 2],
 }
 

@@ -52,12 +52,12 @@ use hash::hash;
 use partition::{Partition, by_id};
 use projection::Projection;
 use row::{Key, Row, key_hash, type_hash};
-use scan::{Addressed, OfScan};
+use scan::OfScan;
 use scratch::Scratch;
 use table::Table;
 
 pub use avro::{AvroProgram, AvroPrograms};
-pub use scan::{Head, Scanner};
+pub use scan::{Addressed, Head, Scanner};
 pub use scratch::Room;
 pub use stats::{PartitionStats, Stats};
 
@@ -236,16 +236,16 @@ impl Index {
         scanner: &mut Scanner,
         found: &mut Vec<&'i Arc<Rule>>,
     ) -> Result<(), Unusual> {
-        self.matching_named(envelope, Some, scanner, found, |_| true).map(|_| ())
+        self.matching_named(envelope, |addressed| Some(addressed.event_type), scanner, found, |_| true).map(|_| ())
     }
 
     /// What [`Index::matching_within`] finds for the same event, in which there is nothing to be paid for: as [`Index::matching_json`], but
-    /// [`Unusual`] also for data whose inner arrays and objects the reader of the whole would weigh. `named` says which type is meant by a
-    /// name, or that nobody can say. Returns that type, and what else the envelope says.
+    /// [`Unusual`] also for data whose inner arrays and objects the reader of the whole would weigh. `named` says which type is meant,
+    /// or that the data need not be read. Returns that type, and what else the envelope says.
     pub fn matching_json_within<'i, 'e, Type: AsRef<str>>(
         &'i self,
         envelope: &'e [u8],
-        named: impl Fn(&'e str) -> Option<Type>,
+        named: impl FnMut(Addressed<'e>) -> Option<Type>,
         scanner: &mut Scanner,
         found: &mut Vec<&'i Arc<Rule>>,
     ) -> Result<(Head<'e>, Type), Unusual> {
@@ -255,21 +255,24 @@ impl Index {
     fn matching_named<'i, 'e, Type: AsRef<str>>(
         &'i self,
         envelope: &'e [u8],
-        named: impl Fn(&'e str) -> Option<Type>,
+        mut named: impl FnMut(Addressed<'e>) -> Option<Type>,
         scanner: &mut Scanner,
         found: &mut Vec<&'i Arc<Rule>>,
         is_good: impl Fn(&Scanner) -> bool,
     ) -> Result<(Head<'e>, Type), Unusual> {
         let projection = self.projection().ok_or(Unusual)?;
-        let of = |Addressed { team, event_type }: Addressed<'e>| {
-            let event_type = named(event_type)?;
-            let approached = self.approach(Addressed { team, event_type: event_type.as_ref() });
-            Some((event_type, approached))
+        let mut of = |addressed: Addressed<'e>| {
+            let event_type = named(addressed).ok_or(Unusual)?;
+            let approached = self.approach(Addressed { event_type: event_type.as_ref(), ..addressed });
+            Ok::<_, Unusual>((event_type, approached))
         };
         let mut approached = None;
-        let (text, head) = scanner.scan(envelope, projection, |addressed| approached = of(addressed))?;
+        let (text, head) = scanner.scan(envelope, projection, |addressed| {
+            approached = Some(of(addressed)?);
+            Ok(())
+        })?;
         let Head { team, event_type, .. } = head;
-        let (event_type, approached) = approached.or_else(|| of(Addressed { team, event_type })).ok_or(Unusual)?;
+        let (event_type, approached) = approached.map_or_else(|| of(Addressed { team, event_type }), Ok)?;
         if !is_good(scanner) {
             return Err(Unusual);
         }
@@ -330,7 +333,7 @@ impl Index {
     /// can do without.
     pub fn read_json<'e>(&self, envelope: &'e [u8], scanner: &mut Scanner) -> Result<(&'e str, &'e str), Unusual> {
         let projection = self.projection.as_ref().ok_or(Unusual)?;
-        let (_, Head { team, event_type, .. }) = scanner.scan(envelope, projection, |_| {})?;
+        let (_, Head { team, event_type, .. }) = scanner.scan(envelope, projection, |_| Ok(()))?;
         Ok((team, event_type))
     }
 

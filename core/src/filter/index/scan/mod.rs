@@ -1,8 +1,8 @@
 //! An event in JSON, read once: the fields in use are found, everything else is passed over.
 //!
 //! What is passed over is read all the same as far as its grammar goes, so that no event is matched that
-//! [`json::parse`](crate::codec::json::parse) would refuse. What is rare (escapes in a name or in a value that is looked at, a
-//! name twice, objects of an array that is on the way to a field) is [`Unusual`]: the caller reads the whole.
+//! [`json::parse`](crate::codec::json::parse) would refuse. What is rare (escapes in a name, in a value that is looked at or in what the
+//! envelope says, a name twice, objects of an array that is on the way to a field, another version of CloudEvents) is [`Unusual`]: the caller reads the whole.
 
 mod expected;
 mod read;
@@ -109,13 +109,13 @@ impl Scanner {
         Scanner::default()
     }
 
-    /// Reads an envelope: an object with `team`, `type` and `data`, and what CloudEvents' 1.0 says of an event. Where the data come last, `addressed` is told the others before they are
-    /// read.
+    /// Reads an envelope: an object with `team`, `type` and `data`, and what CloudEvents' 1.0 says of an event. Where the data come last, `addressed` is told team and type before
+    /// they are read, and may refuse to have them read.
     pub fn scan<'e>(
         &mut self,
         event: &'e [u8],
         projection: &Projection,
-        addressed: impl FnMut(Addressed<'e>),
+        addressed: impl FnMut(Addressed<'e>) -> Result<(), Unusual>,
     ) -> Result<(&'e str, Head<'e>), Unusual> {
         if event.len() > MAX_BYTES {
             return Err(Unusual);

@@ -37,9 +37,8 @@ const ENVELOPE: u32 = u32::MAX - 1;
 const SKIPPED: u32 = u32::MAX - 2;
 /// What the envelope's names mean.
 const DATA: Meaning = Meaning { field: None, node: Some(ROOT) };
-/// Whose values are texts, in the order of their fields: `team`, `type`, `id`, `source`, `subject`, `time`, `specversion`.
+/// Whose values are texts, in the order of their fields, in which [`Reader::envelope`] takes them apart.
 const TEXTS: [&[u8]; 7] = [b"team", b"type", b"id", b"source", b"subject", b"time", b"specversion"];
-const SPEC_VERSION: usize = 6;
 const BASE64: Meaning = Meaning { field: Some(TEXTS.len() as u32), node: None };
 /// Nobody asks for it.
 const OTHER: Meaning = Meaning { field: None, node: None };
@@ -47,7 +46,10 @@ const OTHER: Meaning = Meaning { field: None, node: None };
 // === impl Reader ===
 
 impl<'e> Reader<'e, '_> {
-    pub fn envelope(&mut self, mut addressed: impl FnMut(Addressed<'e>)) -> Result<Head<'e>, Unusual> {
+    pub fn envelope(
+        &mut self,
+        mut addressed: impl FnMut(Addressed<'e>) -> Result<(), Unusual>,
+    ) -> Result<Head<'e>, Unusual> {
         let (mut texts, mut met, mut data) = ([None; TEXTS.len()], [false; TEXTS.len()], false);
         self.token();
         self.object(ENVELOPE, Expected::FIRST, |reader, member| {
@@ -56,7 +58,7 @@ impl<'e> Reader<'e, '_> {
                 DATA if !data && reader.peek() == b'{' => {
                     data = true;
                     if let [Some(team), Some(event_type), ..] = texts {
-                        addressed(Addressed { team, event_type });
+                        addressed(Addressed { team, event_type })?;
                     }
                     return reader.members_of(ROOT, 2, member.first);
                 }
@@ -81,11 +83,11 @@ impl<'e> Reader<'e, '_> {
             Ok(())
         })?;
         self.token();
-        let is_known = if met[SPEC_VERSION] { texts[SPEC_VERSION] == Some("1.0") } else { true };
-        if self.at < self.bytes.len() || !data || !is_known {
+        let [team, event_type, id, source, subject, time, version] = texts;
+        let [.., has_version] = met;
+        if self.at < self.bytes.len() || !data || has_version && version != Some("1.0") {
             return Err(Unusual);
         }
-        let [team, event_type, id, source, subject, time, _] = texts;
         Ok(Head { team: team.ok_or(Unusual)?, event_type: event_type.ok_or(Unusual)?, id, source, subject, time })
     }
 
