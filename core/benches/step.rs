@@ -26,8 +26,8 @@ use tidings_core::{
 
 const TYPE: &str = "replicated.customer.created";
 const TEAMS: usize = 50;
-/// A team's subscriptions: 1,000 in all, then 100,000.
-const PER_TEAM: [usize; 2] = [20, 2_000];
+/// A team's subscriptions (1,000 in all, then 100,000), and whether it has one more, which has to be tried by itself and does not match.
+const TEAM: [(usize, bool); 3] = [(20, false), (2_000, false), (20, true)];
 /// Of one step.
 const RECORDS: usize = 5_000;
 
@@ -61,7 +61,7 @@ fn record(topic: &str, offset: usize, key: Option<String>, value: &Value) -> Rec
     }
 }
 
-fn directory(per_team: usize) -> Directory {
+fn directory(per_team: usize, is_tried: bool) -> Directory {
     let mut directory = Directory::new(Catalog::builtin());
     for n in 0..TEAMS * per_team {
         let (team, id) = (n / per_team, n % per_team);
@@ -71,7 +71,14 @@ fn directory(per_team: usize) -> Directory {
         });
         directory.apply(&record("directory", n, Some(format!("sub/team-{team}/subscription-{id}")), &value));
     }
-    assert_eq!(directory.counts().subscriptions, TEAMS * per_team);
+    for team in (0..TEAMS).filter(|_| is_tried) {
+        let value = json!({
+            "team": format!("team-{team}"), "id": "tried", "revision": 1, "destinations": ["hook"],
+            "events": [{"type": TYPE, "filter": {"$or": [{"appId": ["none"]}, {"customerId": ["none"]}]}}],
+        });
+        directory.apply(&record("directory", TEAMS * per_team + team, Some(format!("sub/team-{team}/tried")), &value));
+    }
+    assert_eq!(directory.counts().subscriptions, TEAMS * (per_team + usize::from(is_tried)));
     // As whoever follows the topic does before a matcher sees it.
     directory.settle();
     directory
@@ -96,19 +103,19 @@ fn step(criterion: &mut Criterion) {
     let decoder = Decoder::new(Catalog::builtin(), BTreeMap::new(), None).expect("no schemas to map");
     let mut group = criterion.benchmark_group("step");
     group.throughput(Throughput::Elements(RECORDS as u64));
-    for per_team in PER_TEAM {
+    for (per_team, is_tried) in TEAM {
         let count = (TEAMS * per_team).max(RECORDS);
         let records: Vec<Record> = (0..count).map(|n| record("events", n, None, &event(n, per_team))).collect();
         let mut turns = records.chunks(RECORDS).cycle();
-        let directory = directory(per_team);
-        let among = TEAMS * per_team;
-        group.bench_function(format!("copied, {among} subscriptions' events"), |b| {
+        let directory = directory(per_team, is_tried);
+        let among = format!("{} subscriptions{}", TEAMS * per_team, if is_tried { ", one tried" } else { "" });
+        group.bench_function(format!("copied, events of {among}"), |b| {
             let copy = |record: &Record| Bytes::copy_from_slice(record.value.as_deref().unwrap_or_default());
             b.iter(|| turns.next().into_iter().flatten().map(copy).collect::<Vec<_>>());
         });
         for threads in [1, 2] {
             let mut matcher = Matcher::new(options(threads));
-            group.bench_function(format!("matched, {among} subscriptions, {threads} threads"), |b| {
+            group.bench_function(format!("matched, {among}, {threads} threads"), |b| {
                 b.iter(|| {
                     let batch = matcher.step(black_box(turns.next().unwrap_or_default()), &directory, &decoder);
                     assert_eq!(batch.counts.deliveries, RECORDS as u64);
@@ -122,7 +129,7 @@ fn step(criterion: &mut Criterion) {
 
 /// One event's JSON.
 fn read_json(criterion: &mut Criterion) {
-    let text = event(7, PER_TEAM[0]).to_string();
+    let text = event(7, TEAM[0].0).to_string();
     let mut group = criterion.benchmark_group("read JSON");
     group.throughput(Throughput::Bytes(text.len() as u64));
     group.bench_function("serde_json", |b| b.iter(|| serde_json::from_str::<Value>(black_box(&text))));
