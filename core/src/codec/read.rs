@@ -64,10 +64,8 @@ impl Decoder {
     }
 
     fn usual<'a>(&self, record: &'a Record, tape: &'a mut Tape) -> Option<Read<'a>> {
-        let value = record.value.as_deref().filter(|value| value.len() <= MAX_EVENT_BYTES)?;
-        let source = Some(self.source(&record.topic)).filter(|source| source.is_usual())?;
-        let headers = Headers::of(record).ok()?;
-        match recognise(value, &headers, source.format).ok()? {
+        let (source, headers, frame) = self.framed(record)?;
+        match frame {
             Frame::Json(text) if !headers.is_binary() => self.envelope(record, source, tape.read_json(text).ok()?),
             frame => {
                 let (known, codec, datum) = self.avro(frame)?;
@@ -82,11 +80,9 @@ impl Decoder {
     /// The same as [`Decoder::read`] for an event in Avro, its data left unread; `None` for everything else. Who then finds the data
     /// to be what their shape says has what [`Decoder::decode`] would have given, and who does not must ask that.
     pub fn undecoded<'a>(&'a self, record: &'a Record) -> Option<Undecoded<'a>> {
-        let value =
-            record.value.as_deref().filter(|value| value.len() <= MAX_EVENT_BYTES && !begins_like_json(value))?;
-        let source = Some(self.source(&record.topic)).filter(|source| source.is_usual())?;
-        let headers = Headers::of(record).ok()?;
-        let (known, codec, datum) = self.avro(recognise(value, &headers, source.format).ok()?)?;
+        record.value.as_deref().filter(|value| !begins_like_json(value))?;
+        let (source, headers, frame) = self.framed(record)?;
+        let (known, codec, datum) = self.avro(frame)?;
         let Shape::Record(_) = *known.shape else { return None };
         let decoded = self.named_by(record, source, &headers, known, codec)?;
         Some(Undecoded { decoded, shape: &known.shape, datum })
@@ -95,14 +91,20 @@ impl Decoder {
     /// The text of what should be an event in the usual envelope of JSON, and how it is read; `None` for everything else. Nobody has looked
     /// at the text.
     pub fn enveloped<'a>(&'a self, record: &'a Record) -> Option<(&'a Source, &'a [u8])> {
-        let value =
-            record.value.as_deref().filter(|value| value.len() <= MAX_EVENT_BYTES && begins_like_json(value))?;
-        let source = Some(self.source(&record.topic)).filter(|source| source.is_usual())?;
-        let headers = Headers::of(record).ok()?;
-        match recognise(value, &headers, source.format).ok()? {
-            Frame::Json(text) if !headers.is_binary() => Some((source, text)),
+        record.value.as_deref().filter(|value| begins_like_json(value))?;
+        match self.framed(record)? {
+            (source, headers, Frame::Json(text)) if !headers.is_binary() => Some((source, text)),
             _ => None,
         }
+    }
+
+    /// What the record of a usual source is.
+    fn framed<'s, 'a>(&'s self, record: &'a Record) -> Option<(&'s Source, Headers<'a>, Frame<'a>)> {
+        let value = record.value.as_deref().filter(|value| value.len() <= MAX_EVENT_BYTES)?;
+        let source = Some(self.source(&record.topic)).filter(|source| source.is_usual())?;
+        let headers = Headers::of(record).ok()?;
+        let frame = recognise(value, &headers, source.format).ok()?;
+        Some((source, headers, frame))
     }
 
     /// The event that has these attributes, without its data. `None`: [`Decoder::decode`] knows why.

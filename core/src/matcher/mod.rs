@@ -4,7 +4,8 @@
 //! nothing of it. A record that cannot be used is set aside with its reason; it never stops its partition.
 //!
 //! What is deliberately absent: any knowledge of destinations' settings (a delivery carries ids only), any waiting,
-//! any memory of events. The room keeps one number a partition: the index version it last wrote down.
+//! any memory of events. The room keeps one number a partition, the index version it last wrote down, and in [`reading`], for speed
+//! alone, which teams' types had to be read whole.
 //!
 //! Reading order: this file, [`reading`], [`index_version`].
 

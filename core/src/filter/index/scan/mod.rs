@@ -109,8 +109,8 @@ impl Scanner {
         Scanner::default()
     }
 
-    /// Reads an envelope: an object with `team`, `type` and `data`, and what CloudEvents' 1.0 says of an event. Where the data come last, `addressed` is told team and type before
-    /// they are read, and may refuse to have them read.
+    /// Reads an envelope: an object with `team`, `type` and `data`, and what CloudEvents' 1.0 says of an event. Where the data come last,
+    /// `addressed` is told team and type before they are read, and may refuse to have them read.
     pub fn scan<'e>(
         &mut self,
         event: &'e [u8],
