@@ -3,8 +3,10 @@
 //! A channel makes exactly one attempt and tells what happened. It does not retry, wait for a rate limit, or decide
 //! what a failure means for the notification: that is `tidings_core::sender`.
 //!
-//! Reading order: this file, [`webhook`], [`resolver`], [`request_error`].
+//! Reading order: this file, [`webhook`], [`prepared`], [`client`], [`resolver`], [`request_error`].
 
+pub mod client;
+pub mod prepared;
 pub mod request_error;
 pub mod resolver;
 pub mod webhook;

@@ -4,14 +4,16 @@
 
 use std::{error::Error, io, iter};
 
+use hyper_util::client::legacy;
 use rustls::{AlertDescription, CertificateError};
 use tidings_core::domain::ErrorClass;
+use tokio::time::error::Elapsed;
 
-use super::{Failure, resolver::ResolveError, webhook::CONNECT_TIMEOUT};
+use super::{Failure, client::CONNECT_TIMEOUT, resolver::ResolveError};
 
 /// The class and words for a request that got no answer. The first rule that applies decides: what is certain before
 /// what is concluded from where it happened.
-pub fn failure_of(error: &reqwest::Error) -> Failure {
+pub fn failure_of(error: &legacy::Error) -> Failure {
     let (class, message) = if causes(error).any(is_local) {
         // The operator's trouble, so the operator gets the detail.
         tracing::warn!(error = %chain(error), "webhook not sent: out of local resources");
@@ -26,21 +28,19 @@ pub fn failure_of(error: &reqwest::Error) -> Failure {
         (ErrorClass::Tls, tls_words(tls).to_owned())
     } else if error.is_connect() {
         connect_words(error)
-    } else if error.is_timeout() {
+    } else if causes(error).any(is_timeout) {
         (ErrorClass::Timeout, "no answer in time".to_owned())
-    } else if error.is_builder() {
-        (ErrorClass::Configuration, "no request can be made of this URL".to_owned())
     } else {
         (ErrorClass::Protocol, "the answer was not HTTP, or the connection broke off before it was whole".to_owned())
     };
     Failure { class, message, retry_after_ms: None }
 }
 
-fn connect_words(error: &reqwest::Error) -> (ErrorClass, String) {
+fn connect_words(error: &legacy::Error) -> (ErrorClass, String) {
     // Of I/O errors within I/O errors the innermost, which is the operating system's.
     let kind = causes(error).filter_map(|cause| cause.downcast_ref()).last().map(io::Error::kind);
     let message = match kind {
-        _ if error.is_timeout() => format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()),
+        _ if causes(error).any(is_timeout) => format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()),
         Some(io::ErrorKind::ConnectionRefused) => "the connection was refused".to_owned(),
         Some(io::ErrorKind::ConnectionReset) => "the connection was reset".to_owned(),
         // TCP alone knows no end of data while connecting, so this was TLS.
@@ -90,6 +90,13 @@ fn is_local(cause: &(dyn Error + 'static)) -> bool {
     })
 }
 
+/// Ours while connecting, or the operating system's: what was sent was not acknowledged.
+fn is_timeout(cause: &(dyn Error + 'static)) -> bool {
+    cause.is::<Elapsed>()
+        || cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+        || cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout)
+}
+
 fn first<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e T> {
     causes(error).find_map(|cause| cause.downcast_ref())
 }
@@ -102,9 +109,9 @@ fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn
     })
 }
 
-/// The whole story for the operator. The outermost error names the URL, which may hold secrets, and is left out.
-fn chain(error: &reqwest::Error) -> String {
-    causes(error).skip(1).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+/// The whole story for the operator. None of it names the URL, which may hold secrets.
+fn chain(error: &legacy::Error) -> String {
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -11,11 +11,15 @@ use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs},
     pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
+    vec,
 };
 
+use hyper_util::client::legacy::connect::dns::Name;
 use tidings_core::domain::address::{AddressPolicy, Blocked, UrlFault, UrlRules};
 use tokio::sync::Semaphore;
+use tower_service::Service;
 use url::{Host, Url};
 
 /// Looks names up and judges every address.
@@ -103,14 +107,23 @@ impl Resolver {
     }
 }
 
-impl reqwest::dns::Resolve for Resolver {
-    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+/// The HTTP client's way to an address: the only one for names.
+impl Service<Name> for Resolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = ResolveError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ResolveError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ResolveError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
         let resolver = self.clone();
         Box::pin(async move {
-            let addresses = Resolver::resolve(&resolver, name.as_str()).await?;
+            let addresses = resolver.resolve(name.as_str()).await?;
             // Port 0 is replaced by that of the URL.
-            let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, 0));
-            Ok(Box::new(addresses) as reqwest::dns::Addrs)
+            let addresses: Vec<_> = addresses.into_iter().map(|address| SocketAddr::new(address, 0)).collect();
+            Ok(addresses.into_iter())
         })
     }
 }

@@ -1,29 +1,27 @@
 //! The webhook channel: one signed HTTP POST, and what came of it.
 //!
-//! How an attempt goes: open the settings, check where the URL leads, sign, send, read the answer's beginning. All of
-//! it happens within the destination's timeout. A receiver may be hostile, so nothing it does costs more than one slot
+//! How an attempt goes: what all requests of the destination share ([`super::prepared`]), sign, send ([`super::client`]), read the
+//! answer's beginning. All of it happens within the destination's timeout. A receiver may be hostile, so nothing it does costs more than one slot
 //! until then and [`MAX_RESPONSE`] bytes: redirects are not followed, bodies are neither inflated nor read to their
 //! end, and no connection goes to an address that the policy refuses.
 //!
-//! One client is shared by all destinations; building one costs as much as a hundred requests. What fails inside the
-//! client is put into words in [`super::request_error`].
+//! What fails inside the client is put into words in [`super::request_error`].
 
 use std::{sync::Arc, time::Duration};
 
-use reqwest::{
-    Client, Request, Response,
-    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER},
-    redirect, retry,
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Method, Request, Response,
+    body::Incoming,
+    header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER},
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem, pem::PemObject},
-};
-use secrecy::ExposeSecret;
+use hyper_util::client::legacy::connect::HttpInfo;
+use rustls::pki_types::{CertificateDer, pem, pem::PemObject};
 use tidings_core::{
     domain::{
         ErrorClass, Timestamp,
-        address::{UrlFault, UrlRules, split_secret},
+        address::{UrlRules, split_secret},
     },
     message::{class_of_status, excerpt, retry_after_ms, sign},
 };
@@ -32,17 +30,18 @@ use url::Url;
 
 use super::{
     Answer, Channel, Failure, Job,
+    client::{self, Client},
+    prepared::{Preparing, unusable},
     request_error::failure_of,
     resolver::{LookUp, Resolver},
 };
-use crate::secrets::{KeyRing, OpenWebhookError};
+use crate::secrets::KeyRing;
 
 /// Sends webhooks. Cheap to clone; all clones are one connection pool.
 #[derive(Clone)]
 pub struct WebhookChannel {
     client: Client,
-    rules: Arc<UrlRules>,
-    keys: Arc<KeyRing>,
+    preparing: Arc<Preparing>,
     clock: Clock,
 }
 
@@ -64,8 +63,6 @@ pub enum SetupError {
     Authority(rustls::Error),
     #[error("TLS cannot be set up: {0}")]
     Tls(rustls::Error),
-    #[error("the HTTP client cannot be set up: {0}")]
-    Client(reqwest::Error),
 }
 
 /// How much of an answer's body is read, in bytes (16 KiB). Then the connection is dropped.
@@ -73,16 +70,6 @@ pub const MAX_RESPONSE: usize = 16 * 1024;
 /// Bounds of a destination's timeout; what a record says beyond is clamped.
 pub const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(30);
-/// Name, TCP and TLS together: twice the 5 s that each half deserves.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an unused connection is kept. Less than the 5 s after which common servers (Node.js) close theirs, because
-/// a request that meets a closing connection is a failed attempt.
-const IDLE_CONNECTION: Duration = Duration::from_secs(4);
-/// The most unused connections to one host: many destinations may be behind one name, and those that are closed for being
-/// too many are opened again a moment later, at several times the price of a request.
-const MAX_IDLE_PER_HOST: usize = 512;
-/// The most bytes of header fields in an HTTP/2 answer (64 KiB). HTTP/1 answers are bounded by hyper to 100 fields.
-const MAX_HEADER_LIST: u32 = 64 * 1024;
 /// The most bytes of a `Location` that are told.
 const MAX_LOCATION: usize = 256;
 
@@ -105,69 +92,35 @@ impl WebhookChannel {
         clock: Clock,
     ) -> Result<WebhookChannel, SetupError> {
         let resolver = Resolver::new(look_up, Arc::new(settings.rules.addresses.clone()));
-        let client = Client::builder()
-            .user_agent(concat!("Tidings/", env!("CARGO_PKG_VERSION")))
-            .tls_backend_preconfigured(tls(settings.extra_authorities)?)
-            .dns_resolver(resolver)
-            // A proxy from the environment would resolve names itself, past the guard.
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            // One attempt is one request; else the attempts' table would not tell the truth.
-            .retry(retry::never())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_CONNECTION)
-            .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
-            .http2_max_header_list_size(MAX_HEADER_LIST)
-            .build()
-            .map_err(SetupError::Client)?;
-        Ok(WebhookChannel { client, rules: Arc::new(settings.rules), keys, clock })
+        let client = client::build(resolver, settings.extra_authorities)?;
+        Ok(WebhookChannel { client, preparing: Arc::new(Preparing::new(settings.rules, keys)), clock })
     }
 
     /// The signed request. `at` is the time of this attempt.
-    fn request(&self, job: &Job, at: Timestamp) -> Result<Request, Failure> {
-        let plain = self.keys.open_webhook(&job.destination).map_err(|error| {
-            let class = match error {
-                OpenWebhookError::Sealed(_) => ErrorClass::Secret,
-                _ => ErrorClass::Configuration,
-            };
-            failure(class, error.to_string())
-        })?;
-        self.rules.check(&plain.url).map_err(|fault| {
-            let class = match fault {
-                UrlFault::Address(_) => ErrorClass::BlockedAddress,
-                _ => ErrorClass::Configuration,
-            };
-            failure(class, fault.to_string())
-        })?;
-
-        let mut headers = HeaderMap::new();
-        let unusable = |name: &str| failure(ErrorClass::Configuration, format!("header {name:?} cannot be sent"));
-        for (name, value) in &plain.headers {
-            let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable(name))?;
-            let mut value = HeaderValue::from_str(value.expose_secret()).map_err(|_| unusable(name))?;
-            value.set_sensitive(true);
-            headers.insert(key, value);
-        }
-        // After the team's own, which can therefore replace none of these.
+    fn request(&self, job: &Job, at: Timestamp) -> Result<Request<Full<Bytes>>, Failure> {
+        let prepared = self.preparing.of(&job.destination)?;
         let id = job.notification.to_string();
-        let signature = sign(&plain.signing_keys, &id, at.seconds(), &job.body);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let signature = sign(&prepared.signing_keys, &id, at.seconds(), &job.body);
+
+        let mut headers = prepared.headers.clone();
+        // After the team's own, which can therefore replace none of these.
         headers.insert(WEBHOOK_ID, HeaderValue::from_str(&id).map_err(|_| unusable("webhook-id"))?);
         headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(at.seconds()));
         headers
             .insert(WEBHOOK_SIGNATURE, HeaderValue::from_str(&signature).map_err(|_| unusable("webhook-signature"))?);
 
-        // User info in the URL becomes an Authorization header here.
-        let request = self.client.post(plain.url).headers(headers).body(job.body.clone()).build();
-        request.map_err(|_| failure(ErrorClass::Configuration, "no request can be made of this URL"))
+        let mut request = Request::new(Full::new(job.body.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = prepared.uri.clone();
+        *request.headers_mut() = headers;
+        Ok(request)
     }
 
     /// Whether the connection went where it may: the resolver and the check of literals both let it pass, so a mismatch
     /// is a hole in one of them.
-    fn check_connection(&self, response: &Response) -> Result<(), Failure> {
-        let Some(peer) = response.remote_addr() else { return Ok(()) };
-        self.rules.addresses.check(peer.ip()).map_err(|blocked| {
+    fn check_connection(&self, response: &Response<Incoming>) -> Result<(), Failure> {
+        let Some(peer) = response.extensions().get::<HttpInfo>().map(HttpInfo::remote_addr) else { return Ok(()) };
+        self.preparing.rules().addresses.check(peer.ip()).map_err(|blocked| {
             tracing::error!(%peer, "a webhook was sent to an address that must not be called");
             metrics::counter!("tidings_address_guard_failures_total").increment(1);
             failure(ErrorClass::BlockedAddress, blocked.to_string())
@@ -178,7 +131,7 @@ impl WebhookChannel {
         let timeout = Duration::from_millis(job.destination.webhook.timeout_ms.into()).clamp(MIN_TIMEOUT, MAX_TIMEOUT);
         let deadline = Instant::now() + timeout;
         let request = self.request(job, at)?;
-        let mut response = match tokio::time::timeout_at(deadline, self.client.execute(request)).await {
+        let mut response = match tokio::time::timeout_at(deadline, self.client.request(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(failure_of(&error)),
             Err(_) => {
@@ -187,7 +140,7 @@ impl WebhookChannel {
             }
         };
         self.check_connection(&response)?;
-        let body = read_beginning(&mut response, deadline).await;
+        let body = read_beginning(response.body_mut(), deadline).await;
         Ok(Received {
             code: response.status().as_u16(),
             failure: judge(&response, (self.clock)()),
@@ -219,7 +172,7 @@ struct Received {
 }
 
 /// The status decides alone: a 2xx whose body then breaks off or never ends has been received.
-fn judge(response: &Response, now: Timestamp) -> Option<Failure> {
+fn judge<B>(response: &Response<B>, now: Timestamp) -> Option<Failure> {
     let code = response.status().as_u16();
     let class = class_of_status(code)?;
     let mut message = format!("the receiver answered {code}");
@@ -247,9 +200,10 @@ fn shown_location(location: &str) -> String {
 }
 
 /// Up to [`MAX_RESPONSE`] bytes, as many as come before the end, a fault or the deadline.
-async fn read_beginning(response: &mut Response, deadline: Instant) -> Vec<u8> {
+async fn read_beginning(answer: &mut Incoming, deadline: Instant) -> Vec<u8> {
     let mut body = Vec::new();
-    while let Ok(Ok(Some(chunk))) = tokio::time::timeout_at(deadline, response.chunk()).await {
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout_at(deadline, answer.frame()).await {
+        let Ok(chunk) = frame.into_data() else { continue };
         body.extend_from_slice(&chunk[..chunk.len().min(MAX_RESPONSE - body.len())]);
         if body.len() == MAX_RESPONSE {
             break;
@@ -260,20 +214,4 @@ async fn read_beginning(response: &mut Response, deadline: Instant) -> Vec<u8> {
 
 fn failure(class: ErrorClass, message: impl Into<String>) -> Failure {
     Failure { class, message: message.into(), retry_after_ms: None }
-}
-
-/// rustls with ring, the public authorities and the operator's own; HTTP/2 where the receiver offers it.
-fn tls(extra_authorities: Vec<CertificateDer<'static>>) -> Result<ClientConfig, SetupError> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    for authority in extra_authorities {
-        roots.add(authority).map_err(SetupError::Authority)?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(SetupError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
 }

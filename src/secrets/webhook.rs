@@ -1,6 +1,7 @@
 //! A webhook's settings in clear, and the way to and from their sealed form.
 //!
-//! Only two places hold a [`PlainWebhook`]: the API while it writes a destination, the channel during one attempt.
+//! Only two places hold a [`PlainWebhook`] or what was in it: the API while it writes a destination, and the channel, for the
+//! destinations that it used last (`channels/prepared.rs`).
 
 use secrecy::{ExposeSecret, SecretString};
 use tidings_core::{
