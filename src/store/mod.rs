@@ -11,7 +11,7 @@
 //!
 //! - A [`WriteBatch`] is written as a whole or not at all, and writing it twice is the same as once.
 //! - A batch whose epoch for any of its partitions is not the newest is refused as a whole: [`StoreError::Fenced`].
-//! - A final outcome is never overwritten: the first one stands.
+//! - A try is kept once, by its number. A final outcome is never overwritten: the first one stands.
 
 mod faults;
 pub mod postgres;

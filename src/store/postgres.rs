@@ -383,6 +383,7 @@ fn migrations() -> Migrator {
         rows::migration(1, "store", include_str!("../../migrations/postgres/0001_store.sql")),
         rows::migration(2, "content", include_str!("../../migrations/postgres/0002_content.sql")),
         rows::migration(3, "fewer indexes", include_str!("../../migrations/postgres/0003_fewer_indexes.sql")),
+        rows::migration(4, "one key a row", include_str!("../../migrations/postgres/0004_one_key_a_row.sql")),
     ]);
     // An older program beside a newer one's tables goes on: migrations add columns, and nothing asks for an index by its name.
     migrator.set_ignore_missing(true);

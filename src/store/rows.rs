@@ -264,7 +264,11 @@ impl Listing {
             self.and(column, Value::Text(team.to_string()));
         }
         if let Some(notification) = query.notification {
-            self.and("a.notification = ", Value::Bytes(notification.0.to_vec()));
+            // Halved, because PostgreSQL has one index of tries and another of outcomes.
+            let place = self.place(Value::Bytes(notification.0.to_vec()));
+            self.sql.push_str(&format!(
+                " AND (a.notification = {place} AND a.outcome IS NULL OR a.notification = {place} AND a.outcome IS NOT NULL)"
+            ));
         }
         if let Some(subscription) = &query.subscription {
             self.and("a.subscription = ", Value::Text(subscription.to_string()));

@@ -7,10 +7,14 @@ SELECT a.day, a.notification, a.attempt, a.team, a.subscription, a.destination, 
        (SELECT p.due FROM parked p WHERE p.day = a.day AND p.notification = a.notification) AS due
 FROM attempts a
 WHERE (a.outcome IS NOT NULL
-       OR a.attempt = (SELECT n.attempt
-                       FROM attempts n
-                       WHERE n.day = a.day AND n.notification = a.notification
-                       ORDER BY n.outcome IS NOT NULL DESC, n.attempt DESC
-                       LIMIT 1)) /* conditions */
+       OR ((SELECT f.attempt
+            FROM attempts f
+            WHERE f.day = a.day AND f.notification = a.notification AND f.outcome IS NOT NULL
+            LIMIT 1) IS NULL
+           AND a.attempt = (SELECT n.attempt
+                            FROM attempts n
+                            WHERE n.day = a.day AND n.notification = a.notification AND n.outcome IS NULL
+                            ORDER BY n.attempt DESC
+                            LIMIT 1))) /* conditions */
 ORDER BY a.at DESC, a.notification DESC, a.attempt DESC
 LIMIT $1
