@@ -749,6 +749,77 @@ async fn a_server_that_turned_read_only_is_unavailable_until_it_takes_writes() {
     assert_eq!(all_attempts(&store).await, [failed(1, 1)]);
 }
 
+/// The tables as they were before tries and outcomes had an index each.
+const KEY_OF_BEFORE: &str = "
+    DROP INDEX attempts_tries;
+    ALTER TABLE attempts ADD CONSTRAINT attempts_pkey PRIMARY KEY (notification, day, attempt);
+    ALTER TABLE attempts_default REPLICA IDENTITY DEFAULT;
+    DELETE FROM _sqlx_migrations WHERE version = 4";
+
+#[tokio::test]
+async fn rows_and_days_of_before_stay_when_the_key_changes() {
+    let Some(url) = postgres_cluster::database("key_changes").await else { return };
+    let bench = PostgresBench { url };
+    let store = bench.open().await;
+    bench.run(KEY_OF_BEFORE).await;
+    store.keep_days(TODAY, Day(TODAY.0 + 1)).await.unwrap();
+    let far = Attempt { day: Day(9), ..failed(3, 1) };
+    let before = vec![failed(1, 1), ended(1, 2, Outcome::Delivered), failed(2, 1), far.clone()];
+    store.write(&attempts(before.clone())).await.unwrap();
+
+    let store = bench.open().await;
+    store.write(&attempts(before)).await.unwrap();
+    assert_eq!(all_attempts(&store).await.len(), 4, "what is there is not written twice");
+    store.write(&attempts(vec![ended(1, 3, Outcome::Expired), ended(2, 2, Outcome::Exhausted)])).await.unwrap();
+    assert_eq!(known(&store, 1).await, Some(Standing::Final(Outcome::Delivered)));
+    assert_eq!(known(&store, 2).await, Some(Standing::Final(Outcome::Exhausted)));
+    // Days are made, moved into, and dropped, those of before among them; under a publication, too.
+    bench.run("CREATE PUBLICATION everything FOR ALL TABLES").await;
+    store.write(&attempts(vec![Attempt { day: Day(TODAY.0 + 2), ..failed(4, 1) }])).await.unwrap();
+    assert_eq!(store.keep_days(Day(TODAY.0 + 1), Day(TODAY.0 + 2)).await.unwrap(), [TODAY]);
+    let left: Vec<_> = all_attempts(&store).await.iter().map(|row| row.day.0).collect();
+    assert_eq!(left, [TODAY.0 + 2]);
+}
+
+/// Among a hundred thousand rows, a notification's are found by its own two indexes.
+#[tokio::test]
+async fn one_notification_is_found_without_walking_the_others() {
+    let Some(url) = postgres_cluster::database("one_found").await else { return };
+    let bench = PostgresBench { url: url.clone() };
+    let store = bench.open().await;
+    store.keep_days(TODAY, TODAY).await.unwrap();
+    for chunk in (0..20_000u64).collect::<Vec<_>>().chunks(5_000) {
+        let row = |n: &u64| if n.is_multiple_of(7) { failed(*n, 1) } else { ended(*n, 1, Outcome::Delivered) };
+        store.write(&attempts(chunk.iter().map(row).collect())).await.unwrap();
+    }
+    let one = AttemptQuery { notification: Some(id(7_007)), limit: 10, ..AttemptQuery::default() };
+    // Statistics are told when a session ends, so this one is of a single connection and ends.
+    let reading = Postgres::connect(&url, 1).await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(reading.attempts(&one).await.unwrap(), [failed(7_007, 1)]);
+        let query = NotificationQuery { attempts: one.clone(), ..NotificationQuery::default() };
+        assert_eq!(reading.notifications(&query).await.unwrap()[0].status, Status::Retrying);
+    }
+    drop(reading);
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let mut read = async |index: &str| -> i64 {
+        sqlx::query_scalar(
+            "SELECT coalesce(sum(idx_tup_read), 0)::bigint FROM pg_stat_user_indexes
+             WHERE relname LIKE 'attempts_2%' AND indexrelname LIKE $1",
+        )
+        .bind(index)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap()
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while read("%_notification_day_attempt_idx").await < 10 {
+        assert!(Instant::now() < deadline, "the index of tries was never used");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(read("%_at_idx").await < 100, "rows were walked by their time");
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_there_is_unavailable() {
     // Port 1 on loopback: nobody listens.

@@ -4,6 +4,7 @@
 //! does. What is checked is the [`Answer`], and where it matters what the receiver saw.
 
 use std::{
+    convert::Infallible,
     future::Future,
     io::{Read, Write},
     net::{IpAddr, SocketAddr},
@@ -16,6 +17,9 @@ use std::{
 };
 
 use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use tidings::{
     channels::{
@@ -35,7 +39,7 @@ use tidings_core::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     time::Instant,
 };
 
@@ -236,6 +240,7 @@ async fn a_signed_post_arrives() {
     assert_eq!(seen.request_line, "POST /hook HTTP/1.1");
     assert_eq!(seen.body, BODY.as_bytes());
     assert_eq!(header("content-type"), "application/json");
+    assert_eq!(header("accept"), "*/*");
     assert_eq!(header("user-agent"), concat!("Tidings/", env!("CARGO_PKG_VERSION")));
     assert_eq!(header("webhook-id"), "07070707070707070707070707070707");
     assert_eq!(header("webhook-timestamp"), answer.at.seconds().to_string());
@@ -624,6 +629,25 @@ async fn names_and_ports_that_lead_nowhere_are_told() {
     assert_failed(&answer, ErrorClass::Dns, "no address");
 }
 
+/// Half the time to connect is each one's: a network that drops what it is sent must not take it all.
+#[tokio::test]
+async fn a_silent_address_of_a_name_leaves_time_for_the_next() {
+    let (url, seen) = recording().await;
+    let port = url.parse::<url::Url>().unwrap().port().unwrap();
+    let silent = TcpSocket::new_v4().unwrap();
+    silent.bind(SocketAddr::from(([127, 0, 0, 2], port))).unwrap();
+    let silent = silent.listen(1).unwrap();
+    // Nobody accepts, and once its queue is full the system drops every further attempt.
+    let filling: Vec<_> = (0..8).map(|_| tokio::spawn(TcpStream::connect(silent.local_addr().unwrap()))).collect();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(filling.iter().any(|connecting| !connecting.is_finished()), "its queue is full");
+
+    let channel = Setup { look_up: script(&[&["127.0.0.2", "127.0.0.1"]]), ..Setup::default() }.channel();
+    let patient = PlainWebhook { timeout_ms: 15_000, ..plain(&named(&url)) };
+    assert_delivered(&channel.deliver(job(&patient)).await);
+    assert_eq!(seen.lock().unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn settings_that_cannot_be_used_are_told() {
     let channel = Setup::default().channel();
@@ -661,16 +685,19 @@ async fn proxies_of_the_environment_are_ignored() {
 
 const AUTHORITY: &[u8] = include_bytes!("tls/authority.pem");
 
-/// Serves one certificate, answering 204 to whoever accepts it. Returns the URL to call.
-fn tls_receiver(certificate: &'static [u8]) -> String {
+fn tls_config(certificate: &'static [u8]) -> rustls::ServerConfig {
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/key.pem")).unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(read_certificates(certificate).unwrap(), key)
-        .unwrap();
-    let config = Arc::new(config);
+        .unwrap()
+}
+
+/// Serves one certificate, answering 204 to whoever accepts it. Returns the URL to call.
+fn tls_receiver(certificate: &'static [u8]) -> String {
+    let config = Arc::new(tls_config(certificate));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
     // Ends with the test process: nothing waits for it.
@@ -692,6 +719,39 @@ fn tls_receiver(certificate: &'static [u8]) -> String {
 async fn row_79_a_trusted_certificate_is_accepted() {
     let channel = Setup { authorities: AUTHORITY, ..Setup::default() }.channel();
     assert_delivered(&channel.deliver(job(&plain(&tls_receiver(include_bytes!("tls/good.pem"))))).await);
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_where_it_is_offered() {
+    let mut config = tls_config(include_bytes!("tls/good.pem"));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let (acceptor, seen) = (tokio_rustls::TlsAcceptor::from(Arc::new(config)), Arc::new(Mutex::new(Vec::new())));
+    let url = receiver({
+        let seen = seen.clone();
+        move |stream| {
+            let (acceptor, seen) = (acceptor.clone(), seen.clone());
+            async move {
+                let stream = TokioIo::new(acceptor.accept(stream).await.unwrap());
+                let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+                    seen.lock().unwrap().push((request.version(), request.headers().clone()));
+                    async { Ok::<_, Infallible>(hyper::Response::new(Full::new(Bytes::from_static(b"thanks")))) }
+                });
+                let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(stream, answer).await;
+            }
+        }
+    });
+    let url = url.await.replace("http://127.0.0.1", "https://localhost");
+    let channel = Setup { authorities: AUTHORITY, ..Setup::default() }.channel();
+    for _ in 0..2 {
+        let answer = channel.deliver(job(&plain(&url))).await;
+        assert_delivered(&answer);
+        assert_eq!((answer.code, answer.response.as_deref()), (Some(200), Some("thanks")));
+    }
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 2);
+    assert!(seen.iter().all(|(version, headers)| {
+        *version == hyper::Version::HTTP_2 && headers.contains_key("webhook-signature") && !headers.contains_key("host")
+    }));
 }
 
 #[tokio::test]

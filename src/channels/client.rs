@@ -54,6 +54,8 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 pub fn build(resolver: Resolver, extra_authorities: Vec<CertificateDer<'static>>) -> Result<Client, SetupError> {
     let mut tcp = HttpConnector::new_with_resolver(resolver);
     tcp.enforce_http(false);
+    // Divided among the addresses of a name, so that a silent one leaves time for the next.
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(KEEPALIVE));
     tcp.set_keepalive_interval(Some(KEEPALIVE));

@@ -1,9 +1,12 @@
 //! What all requests to one destination share: its settings opened, checked and parsed once, not for each attempt.
 //!
 //! Opening and parsing took a fifth of the sender's time. What was opened is used again only for settings that are equal to those
-//! it was opened from, seals and all, so that a change shows with the next attempt.
+//! it was opened from, seals and all, so that a change shows with the next attempt. What was not used for [`UNUSED`] is let go.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hashlink::LruCache;
@@ -20,6 +23,7 @@ use tidings_core::{
     },
     message::SigningKey,
 };
+use tokio::time::Instant;
 use url::Url;
 
 use super::Failure;
@@ -45,10 +49,15 @@ pub struct Preparing {
 struct Kept {
     destination: Arc<Destination>,
     prepared: Arc<Prepared>,
+    used: Instant,
 }
 
-/// The most destinations that are kept prepared, about 2 KB each; what was not used for longest goes first.
+/// The most destinations that are kept prepared, 1 to 2 KB each as a rule; what was not used for longest goes first.
 const MAX_KEPT: usize = 4_096;
+/// The most bytes of URL and headers of one that is kept (4 KiB); larger ones are prepared each time.
+const MAX_KEPT_BYTES: usize = 4 * 1024;
+/// How long a destination stays prepared without being used. A destination that is gone is not used.
+const UNUSED: Duration = Duration::from_secs(600);
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("Tidings/", env!("CARGO_PKG_VERSION")));
 
 // === impl Preparing ===
@@ -64,15 +73,35 @@ impl Preparing {
 
     pub fn of(&self, destination: &Arc<Destination>) -> Result<Arc<Prepared>, Failure> {
         let key = (destination.team.clone(), destination.id.clone());
-        if let Some(kept) = self.kept().get(&key)
-            && (Arc::ptr_eq(&kept.destination, destination) || kept.destination.webhook == destination.webhook)
-        {
-            return Ok(kept.prepared.clone());
+        let now = Instant::now();
+        let (of, prepared) = match self.used(&key, now) {
+            Some((of, prepared)) if Arc::ptr_eq(&of, destination) => return Ok(prepared),
+            Some((of, prepared)) => (Some(of), Some(prepared)),
+            None => (None, None),
+        };
+        // Not under the lock: it may be long, and two tasks may prepare the same, which does no harm.
+        let prepared = match prepared.filter(|_| of.is_some_and(|of| of.webhook == destination.webhook)) {
+            Some(prepared) => prepared,
+            None => Arc::new(self.prepare(destination).inspect_err(|_| drop(self.kept().remove(&key)))?),
+        };
+        if prepared.bytes() <= MAX_KEPT_BYTES {
+            let kept = Kept { destination: destination.clone(), prepared: prepared.clone(), used: now };
+            self.kept().insert(key, kept);
+        } else {
+            self.kept().remove(&key);
         }
-        // Not under the lock: two tasks may prepare the same, which does no harm.
-        let prepared = Arc::new(self.prepare(destination)?);
-        self.kept().insert(key, Kept { destination: destination.clone(), prepared: prepared.clone() });
         Ok(prepared)
+    }
+
+    /// What is kept of a destination, which may have changed since; and what nobody uses any more goes.
+    fn used(&self, key: &(TeamId, DestinationId), now: Instant) -> Option<(Arc<Destination>, Arc<Prepared>)> {
+        let mut all = self.kept();
+        while all.iter().next().is_some_and(|(_, oldest)| now.duration_since(oldest.used) > UNUSED) {
+            all.remove_lru();
+        }
+        let kept = all.get_mut(key)?;
+        kept.used = now;
+        Some((kept.destination.clone(), kept.prepared.clone()))
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, LruCache<(TeamId, DestinationId), Kept>> {
@@ -99,6 +128,15 @@ impl Preparing {
         let headers = headers_of(&headers, authorization)?;
         let no_request = |_| failure(ErrorClass::Configuration, "no request can be made of this URL");
         Ok(Prepared { uri: url.as_str().parse().map_err(no_request)?, headers, signing_keys })
+    }
+}
+
+// === impl Prepared ===
+
+impl Prepared {
+    fn bytes(&self) -> usize {
+        let headers = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+        self.uri.path_and_query().map_or(0, |path| path.as_str().len()) + headers.sum::<usize>()
     }
 }
 
@@ -222,6 +260,36 @@ mod tests {
             hook.webhook.secrets = vec![Secret::Named { name: name.clone(), value }];
             assert!(preparing.of(&Arc::new(hook)).unwrap().signing_keys == [key]);
         }
+    }
+
+    #[test]
+    fn what_became_unusable_or_is_large_is_not_kept() {
+        let preparing = preparing();
+        let hook = destination("hook", &plain("https://example.com/"));
+        preparing.of(&Arc::new(hook.clone())).unwrap();
+        assert_eq!(preparing.kept().len(), 1);
+        let mut broken = hook.clone();
+        broken.webhook.secrets.clear();
+        assert!(preparing.of(&Arc::new(broken)).is_err());
+        assert_eq!(preparing.kept().len(), 0);
+
+        let mut large = plain("https://example.com/");
+        large.headers.push(("X-Large".to_owned(), "x".repeat(MAX_KEPT_BYTES).into()));
+        assert!(preparing.of(&Arc::new(destination("hook", &large))).is_ok());
+        assert_eq!(preparing.kept().len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_used_is_let_go() {
+        let preparing = preparing();
+        let [gone, used] = ["gone", "used"].map(|id| Arc::new(destination(id, &plain("https://example.com/"))));
+        preparing.of(&gone).unwrap();
+        let first = preparing.of(&used).unwrap();
+        for _ in 0..3 {
+            tokio::time::advance(UNUSED / 2).await;
+            assert!(Arc::ptr_eq(&first, &preparing.of(&used).unwrap()));
+        }
+        assert_eq!(preparing.kept().len(), 1);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A webhook's settings in clear, and the way to and from their sealed form.
 //!
 //! Only two places hold a [`PlainWebhook`] or what was in it: the API while it writes a destination, and the channel, for the
-//! destinations that it used last (`channels/prepared.rs`).
+//! destinations that it used in the last minutes (`channels/prepared.rs`).
 
 use secrecy::{ExposeSecret, SecretString};
 use tidings_core::{

@@ -11,7 +11,8 @@
 //!
 //! - A [`WriteBatch`] is written as a whole or not at all, and writing it twice is the same as once.
 //! - A batch whose epoch for any of its partitions is not the newest is refused as a whole: [`StoreError::Fenced`].
-//! - A try is kept once, by its number. A final outcome is never overwritten: the first one stands.
+//! - A try is kept once, by its number. A final outcome is never overwritten: the first one stands. A sender never gives both one
+//!   number; if it did, SQLite would keep the first and PostgreSQL both.
 
 mod faults;
 pub mod postgres;

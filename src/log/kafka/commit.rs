@@ -74,7 +74,7 @@ impl Worker {
             .consumer
             .group_metadata()
             .ok_or_else(|| Failure::Aborted(LogError::Unavailable("the group is not joined".into())))?;
-        producer.commit(outputs, Some((&list, &group)))
+        producer.commit(outputs, Some((list, group)))
     }
 
     /// After a commit that failed. `Ok` only if it turns out to have taken effect.

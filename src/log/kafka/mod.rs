@@ -6,11 +6,12 @@
 //!
 //! The room does *not* create topics unless asked to, and keeps nothing: what it knows is in the cluster.
 //!
-//! Reading order: this file, [`settings`], [`member`], [`inbox`], [`worker`], [`commit`], [`producer`], [`reader`], [`admin`],
-//! [`records`], [`errors`]; and for whoever looks whether all is well, [`connection`], [`access`].
+//! Reading order: this file, [`settings`], [`member`], [`inbox`], [`worker`], [`commit`], [`producer`], [`caller`],
+//! [`reader`], [`admin`], [`records`], [`errors`]; and for whoever looks whether all is well, [`connection`], [`access`].
 
 mod access;
 mod admin;
+mod caller;
 mod commit;
 mod connection;
 mod errors;

@@ -6,7 +6,8 @@
 //!
 //! librdkafka speaks the transaction protocol without KIP-890: when the answer to "commit" or "abort" does not
 //! arrive, it may still be carried out during a *later* transaction of the same producer. Such a producer must never
-//! be used again ([`Failure::Replace`]); one with the same id, newly initialised, is safe from it.
+//! be used again ([`Failure::Replace`]); one with the same id, newly initialised, is safe from it. Nor must one be whose call never came
+//! back, which [`super::caller`] sees to.
 
 use std::{
     collections::BTreeMap,
@@ -26,6 +27,7 @@ use rdkafka::{
 use tidings_core::domain::{Output, TopicPartition};
 
 use super::{
+    caller::Caller,
     errors::{by_code, is_fenced, is_refusal, log_error},
     records::{forward_error, forward_log, owned_headers},
     settings::{KafkaSettings, REQUEST_TIMEOUT},
@@ -41,12 +43,16 @@ const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(1);
 const DRAIN_PAUSE: Duration = Duration::from_micros(50);
 /// How much later than `message.timeout.ms` a record may be reported as given up: librdkafka looks once a second.
 const REPORT_SLACK: Duration = Duration::from_secs(3);
+/// How much later than its time limit a transactional call may come back.
+const CALL_SLACK: Duration = Duration::from_secs(2);
 /// Between tries of a transactional call that librdkafka calls retriable.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// A producer with a `transactional.id`, initialised: whoever had the id before is fenced, its open transaction settled.
 pub(super) struct Transactional {
-    producer: ThreadedProducer<Reports>,
+    /// Goes first when this is dropped, so that the client is gone afterwards.
+    calls: Caller<ThreadedProducer<Reports>>,
+    producer: Arc<ThreadedProducer<Reports>>,
     /// Bounds one transaction. The broker aborts what is open for longer.
     timeout: Duration,
 }
@@ -97,17 +103,20 @@ struct Reports;
 impl Transactional {
     /// Blocks until the broker has settled the last transaction under this id.
     pub(super) fn new(settings: &KafkaSettings, id: &str) -> Result<Transactional, LogError> {
-        let producer = create(&settings.transactional(id))?;
+        let producer = Arc::new(create(&settings.transactional(id))?);
+        let calls = Caller::new(producer.clone())
+            .map_err(|error| LogError::Unavailable(format!("starting a thread: {error}")))?;
         let doing = format!("initialising transactions of {id}");
         let deadline = Instant::now() + settings.transaction_timeout() + REQUEST_TIMEOUT;
         loop {
-            match producer.init_transactions(REQUEST_TIMEOUT) {
-                Ok(()) => return Ok(Transactional { producer, timeout: settings.transaction_timeout() }),
+            match calls.call(REQUEST_TIMEOUT + CALL_SLACK, |producer| producer.init_transactions(REQUEST_TIMEOUT)) {
+                Some(Ok(())) => return Ok(Transactional { calls, producer, timeout: settings.transaction_timeout() }),
                 // A predecessor's transaction may be on its way out. Calling again goes on waiting.
-                Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
+                Some(Err(KafkaError::Transaction(error))) if error.is_retriable() && Instant::now() < deadline => {
                     thread::sleep(RETRY_PAUSE);
                 }
-                Err(error) => return Err(log_error(&doing, error)),
+                Some(Err(error)) => return Err(log_error(&doing, error)),
+                None => return Err(LogError::Unavailable(format!("{doing}: {NEVER_CAME_BACK}"))),
             }
         }
     }
@@ -119,7 +128,7 @@ impl Transactional {
     pub(super) fn commit(
         &self,
         outputs: &[Output],
-        offsets: Option<(&TopicPartitionList, &ConsumerGroupMetadata)>,
+        offsets: Option<(TopicPartitionList, ConsumerGroupMetadata)>,
     ) -> Result<(), Failure> {
         self.finish(&Batch::of(outputs), outputs, offsets)
     }
@@ -134,15 +143,14 @@ impl Transactional {
         &self,
         batch: &Arc<Batch>,
         outputs: &[Output],
-        offsets: Option<(&TopicPartitionList, &ConsumerGroupMetadata)>,
+        offsets: Option<(TopicPartitionList, ConsumerGroupMetadata)>,
     ) -> Result<(), Failure> {
         let error = match self.try_commit(batch, outputs, offsets) {
             Err(Failure::Aborted(error)) => error,
             done => return done,
         };
-        match repeat("aborting a transaction", Instant::now() + REQUEST_TIMEOUT, |left| {
-            self.producer.abort_transaction(left)
-        }) {
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        match self.repeat("aborting a transaction", deadline, |producer, left| producer.abort_transaction(left)) {
             // A refused record makes every later call fail: the record's own reason says more than the call's.
             Ok(()) => Err(Failure::Aborted(batch.failure().unwrap_or(error))),
             Err(Failure::Final(error)) => Err(Failure::Final(error)),
@@ -155,7 +163,7 @@ impl Transactional {
         &self,
         batch: &Arc<Batch>,
         outputs: &[Output],
-        offsets: Option<(&TopicPartitionList, &ConsumerGroupMetadata)>,
+        offsets: Option<(TopicPartitionList, ConsumerGroupMetadata)>,
     ) -> Result<(), Failure> {
         // Some time is kept for aborting before the broker does it by itself.
         let deadline = Instant::now() + self.timeout.mul_f32(0.8);
@@ -164,9 +172,11 @@ impl Transactional {
         crash::point(Point::TransactionBegun);
         send(&self.producer, batch, outputs, deadline).map_err(Failure::Aborted)?;
         crash::point(Point::Produced);
-        if let Some((offsets, group)) = offsets {
-            repeat("adding offsets to a transaction", deadline, |left| {
-                self.producer.send_offsets_to_transaction(offsets, group, left)
+        if let Some(offsets) = offsets.map(Arc::new) {
+            // A coordinator that has moved is found within seconds.
+            let deadline = deadline.min(Instant::now() + REQUEST_TIMEOUT);
+            self.repeat("adding offsets to a transaction", deadline, move |producer, left| {
+                producer.send_offsets_to_transaction(&offsets.0, &offsets.1, left)
             })?;
         }
         batch.wait(deadline).map_err(Failure::Aborted)?;
@@ -178,31 +188,36 @@ impl Transactional {
             thread::sleep(DRAIN_PAUSE);
         }
         crash::point(Point::OffsetsSent);
-        repeat("committing a transaction", deadline, |left| self.producer.commit_transaction(left))?;
+        self.repeat("committing a transaction", deadline, |producer, left| producer.commit_transaction(left))?;
         crash::point(Point::Committed);
         Ok(())
     }
-}
 
-/// Calls again what librdkafka calls retriable.
-fn repeat(
-    doing: &str,
-    deadline: Instant,
-    mut call: impl FnMut(Duration) -> Result<(), KafkaError>,
-) -> Result<(), Failure> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now()).max(RETRY_PAUSE);
-        match call(left) {
-            Ok(()) => return Ok(()),
-            Err(KafkaError::Transaction(error))
-                if error.is_retriable() && !is_indefinite(error.code()) && Instant::now() < deadline =>
-            {
-                thread::sleep(RETRY_PAUSE);
+    /// Calls again what librdkafka calls retriable.
+    fn repeat(
+        &self,
+        doing: &str,
+        deadline: Instant,
+        call: impl Fn(&ThreadedProducer<Reports>, Duration) -> Result<(), KafkaError> + Clone + Send + 'static,
+    ) -> Result<(), Failure> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now()).max(RETRY_PAUSE);
+            let call = call.clone();
+            match self.calls.call(left + CALL_SLACK, move |producer| call(producer, left)) {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(KafkaError::Transaction(error)))
+                    if error.is_retriable() && !is_indefinite(error.code()) && Instant::now() < deadline =>
+                {
+                    thread::sleep(RETRY_PAUSE);
+                }
+                Some(Err(error)) => return Err(Failure::of(doing, error)),
+                None => return Err(Failure::Replace(format!("{doing}: {NEVER_CAME_BACK}"))),
             }
-            Err(error) => return Err(Failure::of(doing, error)),
         }
     }
 }
+
+const NEVER_CAME_BACK: &str = "librdkafka did not come back in time, and its client is left behind";
 
 /// The request may have been carried out, or may yet be.
 fn is_indefinite(code: Code) -> bool {
