@@ -3,14 +3,15 @@
 //! A loop does I/O and holds no policy; what to do next comes from `tidings_core`. The simulation runs these very
 //! loops over stand-ins.
 //!
-//! Reading order: [`stop`], [`clock`], [`directory`], [`matcher`], [`sender`], [`bodies`], [`editor`], [`replay`],
-//! [`seam`].
+//! Reading order: [`stop`], [`clock`], [`directory`], [`matcher`], [`sender`], [`persisting`], [`bodies`],
+//! [`editor`], [`replay`], [`seam`].
 
 pub mod bodies;
 pub mod clock;
 pub mod directory;
 pub mod editor;
 pub mod matcher;
+mod persisting;
 pub mod replay;
 pub mod seam;
 pub mod sender;

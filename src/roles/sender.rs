@@ -9,18 +9,26 @@ use bytes::Bytes;
 use tidings_core::{
     catalog::Catalog,
     codec::{self, DeadLetter, Poison},
-    domain::{Chance, Delivery, ErrorClass, NotificationId, Output, Record, Timestamp, TopicPartition, WriteBatch},
+    domain::{Chance, Delivery, ErrorClass, NotificationId, Output, Record, Timestamp, TopicPartition},
     sender::{Answered, Attempting, Effect, Flow, Incoming, Input, Loaded, Options, Sender},
 };
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{RoleError, bodies::Bodies, clock::Clock, directory::DirectoryView, seam::Seam, stop::Stop};
+use super::{
+    RoleError,
+    bodies::Bodies,
+    clock::Clock,
+    directory::DirectoryView,
+    persisting::{BACKOFF, MAX_BACKOFF, insist, write},
+    seam::Seam,
+    stop::Stop,
+};
 use crate::{
     channels::{Answer, Channel, Job},
     crash::{self, Point},
     log::{self, Group, Log, LogError, Member},
     sources::Schemas,
-    store::{Store, StoreError},
+    store::Store,
     telemetry::{Readiness, facts},
 };
 
@@ -46,11 +54,6 @@ pub struct SenderRole<L, S, Ch, Cl> {
 const ROLE: &str = "send";
 /// The condition that dead letters can be written, beside the role's own.
 const DEAD_LETTERS: &str = "deadletters";
-/// The first wait after a failure, doubled up to [`MAX_BACKOFF`].
-const BACKOFF: Duration = Duration::from_millis(50);
-const MAX_BACKOFF: Duration = Duration::from_secs(2);
-/// A store or log that has failed for this long makes the process not ready.
-const UNREADY_AFTER: Duration = Duration::from_secs(30);
 /// The longest sleep between two looks at the clock, so that a clock that was set is noticed.
 const MAX_SLEEP: Duration = Duration::from_secs(5);
 /// Inputs in one step: enough to share its cost, few enough that what follows from the first is not kept waiting.
@@ -444,128 +447,5 @@ fn unsendable(at: Timestamp, message: String) -> Answered {
         message: Some(message),
         response: None,
         retry_after_ms: None,
-    }
-}
-
-/// Writes a batch until it is durable or fenced. A row that the store will never take must not hold up the others.
-async fn write<S: Store>(store: &S, readiness: &Readiness, batch: WriteBatch) -> Input {
-    let started = Instant::now();
-    let mut patience = Patience::new(readiness);
-    loop {
-        match store.write(&batch).await {
-            Ok(()) => break,
-            Err(StoreError::Fenced(partitions)) => {
-                facts::store_failed(&StoreError::Fenced(partitions.clone()));
-                return Input::Fenced(partitions);
-            }
-            Err(StoreError::Refused(why)) => {
-                facts::store_failed(&StoreError::Refused(why));
-                if let Some(fenced) = write_apart(store, readiness, &batch).await {
-                    return fenced;
-                }
-                break;
-            }
-            Err(error) => patience.wait(&error).await,
-        }
-    }
-    crash::point(Point::Stored);
-    patience.served();
-    facts::store_written(batch.attempts.len(), started.elapsed());
-    for attempt in &batch.attempts {
-        facts::attempt_made(attempt);
-        if let Some(outcome) = attempt.outcome {
-            facts::notification_ended(outcome);
-        }
-    }
-    Input::Stored
-}
-
-/// Writes each notification of a refused batch by itself; what is refused even alone loses its free texts, and is
-/// reported and left out if that does not help.
-async fn write_apart<S: Store>(store: &S, readiness: &Readiness, batch: &WriteBatch) -> Option<Input> {
-    let mut patience = Patience::new(readiness);
-    for mut single in apart(batch) {
-        let mut plain = false;
-        loop {
-            match store.write(&single).await {
-                Ok(()) => break,
-                Err(StoreError::Fenced(partitions)) => return Some(Input::Fenced(partitions)),
-                Err(StoreError::Refused(_)) if !plain => {
-                    plain = true;
-                    for attempt in &mut single.attempts {
-                        attempt.message = None;
-                        attempt.response = None;
-                    }
-                }
-                Err(StoreError::Refused(why)) => {
-                    facts::row_refused(&single, &why);
-                    break;
-                }
-                Err(error) => patience.wait(&error).await,
-            }
-        }
-    }
-    None
-}
-
-/// One batch per notification; its attempt and its parked row stay together.
-fn apart(batch: &WriteBatch) -> Vec<WriteBatch> {
-    let mut singles: BTreeMap<NotificationId, WriteBatch> = BTreeMap::new();
-    for attempt in &batch.attempts {
-        singles.entry(attempt.notification).or_default().attempts.push(attempt.clone());
-    }
-    for parked in &batch.park {
-        singles.entry(parked.notification).or_default().park.push(parked.clone());
-    }
-    for (day, notification) in &batch.unpark {
-        singles.entry(*notification).or_default().unpark.push((*day, *notification));
-    }
-    let with_fences = |single| WriteBatch { fences: batch.fences.clone(), ..single };
-    singles.into_values().map(with_fences).collect()
-}
-
-/// Asks the store until it answers.
-async fn insist<T, F: Future<Output = Result<T, StoreError>>>(readiness: &Readiness, ask: impl Fn() -> F) -> T {
-    let mut patience = Patience::new(readiness);
-    loop {
-        match ask().await {
-            Ok(answer) => {
-                patience.served();
-                return answer;
-            }
-            Err(error) => patience.wait(&error).await,
-        }
-    }
-}
-
-/// Waits out a store that fails, and says when that has gone on for long.
-struct Patience<'a> {
-    readiness: &'a Readiness,
-    since: Instant,
-    failed: bool,
-    backoff: Duration,
-}
-
-// === impl Patience ===
-
-impl Patience<'_> {
-    fn new(readiness: &Readiness) -> Patience<'_> {
-        Patience { readiness, since: Instant::now(), failed: false, backoff: BACKOFF }
-    }
-
-    async fn wait(&mut self, error: &StoreError) {
-        facts::store_failed(error);
-        self.failed = true;
-        if self.since.elapsed() >= UNREADY_AFTER {
-            self.readiness.not_ready("store", "the store does not answer");
-        }
-        tokio::time::sleep(self.backoff).await;
-        self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
-    }
-
-    fn served(&self) {
-        if self.failed {
-            self.readiness.ready("store");
-        }
     }
 }

@@ -7,7 +7,7 @@
 //! The room does *not* create topics unless asked to, and keeps nothing: what it knows is in the cluster.
 //!
 //! Reading order: this file, [`settings`], [`member`], [`inbox`], [`worker`], [`commit`], [`producer`], [`caller`],
-//! [`reader`], [`admin`], [`records`], [`errors`]; and for whoever looks whether all is well, [`connection`], [`access`].
+//! [`plain`], [`reader`], [`admin`], [`records`], [`errors`]; and for whoever looks whether all is well, [`connection`], [`access`].
 
 mod access;
 mod admin;
@@ -18,6 +18,7 @@ mod errors;
 mod inbox;
 mod member;
 mod orphans;
+mod plain;
 mod producer;
 mod reader;
 mod records;
@@ -32,7 +33,8 @@ use tidings_core::domain::{Output, TopicPartition};
 pub use self::{access::Access, member::KafkaMember, reader::KafkaReader, settings::KafkaSettings};
 use self::{
     admin::{Cluster, blocking},
-    producer::{Failure, Plain, Transactional},
+    plain::Plain,
+    producer::{Failure, Transactional},
 };
 use super::{Appender, Bounds, Group, Log, LogError, Offsets, TopicSpec, TopicState};
 

@@ -1,4 +1,4 @@
-//! Writing: with transactions for members and appenders, without for independent records.
+//! Writing with transactions, for members and appenders; and what is told of a record that was written, also [without](super::plain).
 //!
 //! Two flaws of rdkafka 0.39 shape this file. `commit_transaction` flushes first, and that sleeps in steps of 100 ms
 //! while a record is unacknowledged: so everything is [drained](Transactional::try_commit) before it is called. And a
@@ -41,8 +41,6 @@ use crate::{
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(1);
 /// Between looks at what is still in flight: far below the time of a commit, far above a busy loop.
 const DRAIN_PAUSE: Duration = Duration::from_micros(50);
-/// How much later than `message.timeout.ms` a record may be reported as given up: librdkafka looks once a second.
-const REPORT_SLACK: Duration = Duration::from_secs(3);
 /// How much later than its time limit a transactional call may come back.
 const CALL_SLACK: Duration = Duration::from_secs(2);
 /// Between tries of a transactional call that librdkafka calls retriable.
@@ -54,18 +52,6 @@ pub(super) struct Transactional {
     calls: Caller<ThreadedProducer<Reports>>,
     producer: Arc<ThreadedProducer<Reports>>,
     /// Bounds one transaction. The broker aborts what is open for longer.
-    timeout: Duration,
-}
-
-/// A producer whose records are independent of each other.
-///
-/// It is replaced after an append that was not acknowledged. While a broker is away librdkafka gives records up that may
-/// have been written; then it starts its numbering of records anew, waits for requests that are under way, and after
-/// some outages of a lone broker it waits for ever: nothing is sent any more, nor given up.
-pub(super) struct Plain {
-    settings: KafkaSettings,
-    producer: Mutex<Arc<ThreadedProducer<Reports>>>,
-    /// Bounds one append: what librdkafka has not given up by then it never will.
     timeout: Duration,
 }
 
@@ -82,7 +68,7 @@ pub(super) enum Failure {
 }
 
 /// Counts the delivery reports of one batch.
-struct Batch {
+pub(super) struct Batch {
     state: Mutex<BatchState>,
     done: Condvar,
 }
@@ -96,7 +82,7 @@ struct BatchState {
 }
 
 /// Hands delivery reports to their batch.
-struct Reports;
+pub(super) struct Reports;
 
 // === impl Transactional ===
 
@@ -251,51 +237,12 @@ impl Failure {
     }
 }
 
-// === impl Plain ===
-
-impl Plain {
-    pub(super) fn new(settings: &KafkaSettings) -> Result<Plain, LogError> {
-        let producer = Mutex::new(Arc::new(create(&settings.idempotent())?));
-        Ok(Plain { settings: settings.clone(), producer, timeout: settings.message_timeout() + REPORT_SLACK })
-    }
-
-    /// Returns when all records are durable. After an error some may be.
-    pub(super) fn append(&self, outputs: &[Output]) -> Result<(), LogError> {
-        let producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let deadline = Instant::now() + self.timeout;
-        let batch = Batch::of(outputs);
-        let done = send(&producer, &batch, outputs, deadline).and_then(|()| batch.wait(deadline));
-        if let Err(error) = &done
-            && !matches!(error, LogError::Refused(_) | LogError::UnknownTopic(_))
-        {
-            self.replace(&producer, error);
-        }
-        done
-    }
-
-    /// Those who still wait for the old one keep it until their own time is up.
-    fn replace(&self, old: &Arc<ThreadedProducer<Reports>>, error: &LogError) {
-        let mut current = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&current, old) {
-            return;
-        }
-        match create(&self.settings.idempotent()) {
-            Ok(new) => {
-                tracing::warn!("a producer is replaced by a new one: {error}");
-                *current = Arc::new(new);
-            }
-            // The next append that fails tries it again.
-            Err(why) => tracing::warn!("a producer could not be replaced: {why}"),
-        }
-    }
-}
-
-fn create(config: &ClientConfig) -> Result<ThreadedProducer<Reports>, LogError> {
+pub(super) fn create(config: &ClientConfig) -> Result<ThreadedProducer<Reports>, LogError> {
     config.create_with_context(Reports).map_err(|error| log_error("making a producer", error))
 }
 
 /// Hands all records to librdkafka, which copies them.
-fn send(
+pub(super) fn send(
     producer: &ThreadedProducer<Reports>,
     batch: &Arc<Batch>,
     outputs: &[Output],
@@ -335,7 +282,7 @@ fn not_written(topic: &str, code: Code) -> LogError {
 // === impl Batch ===
 
 impl Batch {
-    fn of(outputs: &[Output]) -> Arc<Batch> {
+    pub(super) fn of(outputs: &[Output]) -> Arc<Batch> {
         let state = BatchState { open: outputs.len(), failure: None, places: None };
         Arc::new(Batch { state: Mutex::new(state), done: Condvar::new() })
     }
@@ -361,7 +308,7 @@ impl Batch {
     }
 
     /// Waits for every report.
-    fn wait(&self, deadline: Instant) -> Result<(), LogError> {
+    pub(super) fn wait(&self, deadline: Instant) -> Result<(), LogError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         while state.open > 0 && state.failure.is_none() {
             let left = deadline.saturating_duration_since(Instant::now());

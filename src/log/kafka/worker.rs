@@ -42,7 +42,8 @@ use super::{
     errors::{by_code, is_fenced, is_refusal, log_error},
     inbox::Inbox,
     orphans::Orphans,
-    producer::{Plain, Transactional},
+    plain::Plain,
+    producer::Transactional,
     records::{TopicNames, forward_error, forward_log, offset_list, partition_list, partitions, record_bytes},
     revive::Unheard,
 };
