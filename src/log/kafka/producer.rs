@@ -48,7 +48,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// A producer with a `transactional.id`, initialised: whoever had the id before is fenced, its open transaction settled.
 pub(super) struct Transactional {
-    /// Goes first when this is dropped, so that the client is gone afterwards.
+    /// For the one call that may never come back: the others keep their time, and a change of threads costs a small transaction more
+    /// than all it does itself. Goes first when this is dropped, so that the client is gone afterwards.
     calls: Caller<ThreadedProducer<Reports>>,
     producer: Arc<ThreadedProducer<Reports>>,
     /// Bounds one transaction. The broker aborts what is open for longer.
@@ -95,14 +96,13 @@ impl Transactional {
         let doing = format!("initialising transactions of {id}");
         let deadline = Instant::now() + settings.transaction_timeout() + REQUEST_TIMEOUT;
         loop {
-            match calls.call(REQUEST_TIMEOUT + CALL_SLACK, |producer| producer.init_transactions(REQUEST_TIMEOUT)) {
-                Some(Ok(())) => return Ok(Transactional { calls, producer, timeout: settings.transaction_timeout() }),
+            match producer.init_transactions(REQUEST_TIMEOUT) {
+                Ok(()) => return Ok(Transactional { calls, producer, timeout: settings.transaction_timeout() }),
                 // A predecessor's transaction may be on its way out. Calling again goes on waiting.
-                Some(Err(KafkaError::Transaction(error))) if error.is_retriable() && Instant::now() < deadline => {
+                Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
                     thread::sleep(RETRY_PAUSE);
                 }
-                Some(Err(error)) => return Err(log_error(&doing, error)),
-                None => return Err(LogError::Unavailable(format!("{doing}: {NEVER_CAME_BACK}"))),
+                Err(error) => return Err(log_error(&doing, error)),
             }
         }
     }
@@ -136,7 +136,7 @@ impl Transactional {
             done => return done,
         };
         let deadline = Instant::now() + REQUEST_TIMEOUT;
-        match self.repeat("aborting a transaction", deadline, |producer, left| producer.abort_transaction(left)) {
+        match repeat("aborting a transaction", deadline, |left| Some(self.producer.abort_transaction(left))) {
             // A refused record makes every later call fail: the record's own reason says more than the call's.
             Ok(()) => Err(Failure::Aborted(batch.failure().unwrap_or(error))),
             Err(Failure::Final(error)) => Err(Failure::Final(error)),
@@ -161,8 +161,11 @@ impl Transactional {
         if let Some(offsets) = offsets.map(Arc::new) {
             // A coordinator that has moved is found within seconds.
             let deadline = deadline.min(Instant::now() + REQUEST_TIMEOUT);
-            self.repeat("adding offsets to a transaction", deadline, move |producer, left| {
-                producer.send_offsets_to_transaction(&offsets.0, &offsets.1, left)
+            repeat("adding offsets to a transaction", deadline, |left| {
+                let offsets = offsets.clone();
+                self.calls.call(left + CALL_SLACK, move |producer| {
+                    producer.send_offsets_to_transaction(&offsets.0, &offsets.1, left)
+                })
             })?;
         }
         batch.wait(deadline).map_err(Failure::Aborted)?;
@@ -174,31 +177,29 @@ impl Transactional {
             thread::sleep(DRAIN_PAUSE);
         }
         crash::point(Point::OffsetsSent);
-        self.repeat("committing a transaction", deadline, |producer, left| producer.commit_transaction(left))?;
+        repeat("committing a transaction", deadline, |left| Some(self.producer.commit_transaction(left)))?;
         crash::point(Point::Committed);
         Ok(())
     }
+}
 
-    /// Calls again what librdkafka calls retriable.
-    fn repeat(
-        &self,
-        doing: &str,
-        deadline: Instant,
-        call: impl Fn(&ThreadedProducer<Reports>, Duration) -> Result<(), KafkaError> + Clone + Send + 'static,
-    ) -> Result<(), Failure> {
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now()).max(RETRY_PAUSE);
-            let call = call.clone();
-            match self.calls.call(left + CALL_SLACK, move |producer| call(producer, left)) {
-                Some(Ok(())) => return Ok(()),
-                Some(Err(KafkaError::Transaction(error)))
-                    if error.is_retriable() && !is_indefinite(error.code()) && Instant::now() < deadline =>
-                {
-                    thread::sleep(RETRY_PAUSE);
-                }
-                Some(Err(error)) => return Err(Failure::of(doing, error)),
-                None => return Err(Failure::Replace(format!("{doing}: {NEVER_CAME_BACK}"))),
+/// Calls again what librdkafka calls retriable. `None` is a call that did not come back.
+fn repeat(
+    doing: &str,
+    deadline: Instant,
+    mut call: impl FnMut(Duration) -> Option<Result<(), KafkaError>>,
+) -> Result<(), Failure> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now()).max(RETRY_PAUSE);
+        match call(left) {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(KafkaError::Transaction(error)))
+                if error.is_retriable() && !is_indefinite(error.code()) && Instant::now() < deadline =>
+            {
+                thread::sleep(RETRY_PAUSE);
             }
+            Some(Err(error)) => return Err(Failure::of(doing, error)),
+            None => return Err(Failure::Replace(format!("{doing}: {NEVER_CAME_BACK}"))),
         }
     }
 }
