@@ -781,7 +781,7 @@ async fn rows_and_days_of_before_stay_when_the_key_changes() {
     assert_eq!(left, [TODAY.0 + 2]);
 }
 
-/// Among a hundred thousand rows, a notification's are found by its own two indexes.
+/// Among twenty thousand rows, a notification's are found by its own two indexes.
 #[tokio::test]
 async fn one_notification_is_found_without_walking_the_others() {
     let Some(url) = postgres_cluster::database("one_found").await else { return };

@@ -23,7 +23,7 @@ use hyper_util::{
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
 use tower_service::Service;
 
-use super::{resolver::Resolver, webhook::SetupError};
+use super::resolver::Resolver;
 
 /// Cheap to clone; all clones are one connection pool.
 pub type Client = legacy::Client<Bounded, Full<Bytes>>;
@@ -33,6 +33,15 @@ pub type Client = legacy::Client<Bounded, Full<Bytes>>;
 pub struct Bounded(Connector);
 
 type Connector = HttpsConnector<HttpConnector<Resolver>>;
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error("delivery.extra_ca_file: a certificate is no authority that can be trusted: {0}")]
+    Authority(rustls::Error),
+    #[error("TLS cannot be set up: {0}")]
+    Tls(rustls::Error),
+}
 
 /// Name, TCP and TLS together: twice the 5 s that each half deserves.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

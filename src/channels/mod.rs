@@ -56,3 +56,12 @@ pub trait Channel: Send + Sync + 'static {
     /// Makes one attempt. Always comes back within the destination's timeout plus a little.
     fn deliver(&self, job: Job) -> impl Future<Output = Answer> + Send;
 }
+
+// === impl Failure ===
+
+impl Failure {
+    /// One that says nothing of when to try again.
+    fn new(class: ErrorClass, message: impl Into<String>) -> Failure {
+        Failure { class, message: message.into(), retry_after_ms: None }
+    }
+}

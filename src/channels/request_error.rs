@@ -33,7 +33,7 @@ pub fn failure_of(error: &legacy::Error) -> Failure {
     } else {
         (ErrorClass::Protocol, "the answer was not HTTP, or the connection broke off before it was whole".to_owned())
     };
-    Failure { class, message, retry_after_ms: None }
+    Failure::new(class, message)
 }
 
 fn connect_words(error: &legacy::Error) -> (ErrorClass, String) {

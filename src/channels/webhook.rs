@@ -30,7 +30,7 @@ use url::Url;
 
 use super::{
     Answer, Channel, Failure, Job,
-    client::{self, Client},
+    client::{self, Client, SetupError},
     prepared::{Preparing, unusable},
     request_error::failure_of,
     resolver::{LookUp, Resolver},
@@ -54,15 +54,6 @@ pub struct WebhookSettings {
     pub rules: UrlRules,
     /// Authorities trusted besides the public ones: the setting `delivery.extra_ca_file`.
     pub extra_authorities: Vec<CertificateDer<'static>>,
-}
-
-/// Why there is no channel.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    #[error("delivery.extra_ca_file: a certificate is no authority that can be trusted: {0}")]
-    Authority(rustls::Error),
-    #[error("TLS cannot be set up: {0}")]
-    Tls(rustls::Error),
 }
 
 /// How much of an answer's body is read, in bytes (16 KiB). Then the connection is dropped.
@@ -123,7 +114,7 @@ impl WebhookChannel {
         self.preparing.rules().addresses.check(peer.ip()).map_err(|blocked| {
             tracing::error!(%peer, "a webhook was sent to an address that must not be called");
             metrics::counter!("tidings_address_guard_failures_total").increment(1);
-            failure(ErrorClass::BlockedAddress, blocked.to_string())
+            Failure::new(ErrorClass::BlockedAddress, blocked.to_string())
         })
     }
 
@@ -136,7 +127,7 @@ impl WebhookChannel {
             Ok(Err(error)) => return Err(failure_of(&error)),
             Err(_) => {
                 let message = format!("no answer within {} ms", timeout.as_millis());
-                return Err(failure(ErrorClass::Timeout, message));
+                return Err(Failure::new(ErrorClass::Timeout, message));
             }
         };
         self.check_connection(&response)?;
@@ -210,8 +201,4 @@ async fn read_beginning(answer: &mut Incoming, deadline: Instant) -> Vec<u8> {
         }
     }
     body
-}
-
-fn failure(class: ErrorClass, message: impl Into<String>) -> Failure {
-    Failure { class, message: message.into(), retry_after_ms: None }
 }

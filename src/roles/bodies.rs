@@ -4,12 +4,12 @@
 //! oldest goes first, because destinations of one event follow each other closely.
 
 use std::{
-    collections::{HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
+use hashlink::LinkedHashMap;
 use tidings_core::{
     catalog::Catalog,
     codec::{Decoder, SchemaRef, Unread},
@@ -28,9 +28,8 @@ pub struct Bodies {
 
 #[derive(Default)]
 struct Kept {
-    bodies: HashMap<Position, Bytes>,
     /// The oldest in front.
-    order: VecDeque<Position>,
+    bodies: LinkedHashMap<Position, Bytes>,
     bytes: usize,
 }
 
@@ -87,10 +86,9 @@ impl Kept {
         if self.bodies.insert(position.clone(), body.clone()).is_some() {
             return;
         }
-        self.order.push_back(position.clone());
         self.bytes += body.len();
-        while self.order.len() > MAX_BODIES || self.bytes > MAX_BYTES {
-            let Some(oldest) = self.order.pop_front().and_then(|oldest| self.bodies.remove(&oldest)) else { return };
+        while self.bodies.len() > MAX_BODIES || self.bytes > MAX_BYTES {
+            let Some((_, oldest)) = self.bodies.pop_front() else { return };
             self.bytes -= oldest.len();
         }
     }
@@ -167,7 +165,7 @@ mod tests {
         }
         let kept = bodies.kept();
         assert_eq!(kept.bytes, kept.bodies.values().map(Bytes::len).sum::<usize>());
-        assert_eq!((kept.bodies.len(), kept.order.len()), (49, 49));
+        assert_eq!(kept.bodies.len(), 49);
     }
 
     #[tokio::test]

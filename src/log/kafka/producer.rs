@@ -48,8 +48,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// A producer with a `transactional.id`, initialised: whoever had the id before is fenced, its open transaction settled.
 pub(super) struct Transactional {
-    /// For the one call that may never come back: the others keep their time, and a change of threads costs a small transaction more
-    /// than all it does itself. Goes first when this is dropped, so that the client is gone afterwards.
+    /// For the one call that may never come back. The others keep their time, and changes of threads are felt where transactions are
+    /// small (row c of `docs/BENCHMARKS.md`). Goes first when this is dropped, so that the client is gone afterwards.
     calls: Caller<ThreadedProducer<Reports>>,
     producer: Arc<ThreadedProducer<Reports>>,
     /// Bounds one transaction. The broker aborts what is open for longer.
