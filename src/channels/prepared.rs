@@ -71,17 +71,19 @@ impl Preparing {
         &self.rules
     }
 
+    /// The destination's part of its requests. Fails, for the customer to read, if its settings cannot be opened or used.
     pub fn of(&self, destination: &Arc<Destination>) -> Result<Arc<Prepared>, Failure> {
         let key = (destination.team.clone(), destination.id.clone());
         let now = Instant::now();
-        let (of, prepared) = match self.used(&key, now) {
-            Some((of, prepared)) if Arc::ptr_eq(&of, destination) => return Ok(prepared),
-            Some((of, prepared)) => (Some(of), Some(prepared)),
-            None => (None, None),
-        };
+        let kept = self.used(&key, now);
+        if let Some((of, prepared)) = &kept
+            && Arc::ptr_eq(of, destination)
+        {
+            return Ok(prepared.clone());
+        }
         // Not under the lock: it may be long, and two tasks may prepare the same, which does no harm.
-        let prepared = match prepared.filter(|_| of.is_some_and(|of| of.webhook == destination.webhook)) {
-            Some(prepared) => prepared,
+        let prepared = match kept.filter(|(of, _)| of.webhook == destination.webhook) {
+            Some((_, prepared)) => prepared,
             None => Arc::new(self.prepare(destination).inspect_err(|_| drop(self.kept().remove(&key)))?),
         };
         if prepared.bytes() <= MAX_KEPT_BYTES {
@@ -179,6 +181,7 @@ fn sensitive(name: &str, value: &SecretString) -> Result<HeaderValue, Failure> {
     Ok(value)
 }
 
+/// A header whose name or value HTTP cannot carry.
 pub fn unusable(header: &str) -> Failure {
     Failure::new(ErrorClass::Configuration, format!("header {header:?} cannot be sent"))
 }

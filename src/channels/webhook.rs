@@ -1,8 +1,8 @@
 //! The webhook channel: one signed HTTP POST, and what came of it.
 //!
 //! How an attempt goes: what all requests of the destination share ([`super::prepared`]), sign, send ([`super::client`]), read the
-//! answer's beginning. All of it happens within the destination's timeout. A receiver may be hostile, so nothing it does costs more than one slot
-//! until then and [`MAX_RESPONSE`] bytes: redirects are not followed, bodies are neither inflated nor read to their
+//! answer's beginning. All of it happens within the destination's timeout. A receiver may be hostile, so nothing it does costs more
+//! than one slot until then and [`MAX_RESPONSE`] bytes: redirects are not followed, bodies are neither inflated nor read to their
 //! end, and no connection goes to an address that the policy refuses.
 //!
 //! What fails inside the client is put into words in [`super::request_error`].
